@@ -1,0 +1,344 @@
+"""Definitions as values: what an author asked for, checked and complete.
+
+Standard library only, so that the runtime half may import it. Not here: YAML and pydantic (``load``, ``schema``),
+reading the disk (``inputs``), rendering (``render``). Everybody reads these types; ``load`` and Python callers make them.
+
+What counts for the template key lives in ``Template``; how to capture lives in ``BuildOptions`` and ``StepLimits``;
+how to open lives in ``SessionOptions``. ``key.KeyInputs`` is built from the first alone.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+
+DEFAULT_STEP_TIMEOUT_S = 600.0
+DEFAULT_BUILD_TIMEOUT_S = 1800.0
+DEFAULT_IDLE_TIMEOUT_S = 1800.0
+DEFAULT_MAX_LIFETIME_S = 8 * 3600.0
+
+
+class Network(enum.Enum):
+    """What a step or a session may reach."""
+
+    ALL = "all"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where in a file something was written; lines and columns start at 1."""
+
+    file: Path
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBase:
+    """This machine's own programs, read-only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBase:
+    """A container image: ``debian:bookworm``, ``name@sha256:…``, ``oci:./layout``, ``oci-archive:./image.tar``.
+
+    Attributes:
+        reference: As written. The ``oci:`` forms are paths, relative to the project directory.
+    """
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootfsBase:
+    """A root filesystem archive: tar, plain or compressed with gzip or zstd.
+
+    Attributes:
+        path: Relative to the project directory.
+        sha256: Expected digest of the archive's bytes, 64 lower-case hex digits.
+    """
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerfileBase:
+    """A Dockerfile of the author's own, built first and started from.
+
+    Attributes:
+        dockerfile: Path relative to ``context``.
+        context: Build context, relative to the project directory.
+        target: Stage to build; ``None`` means the last.
+        args: Build arguments.
+    """
+
+    dockerfile: str = "Dockerfile"
+    context: str = "."
+    target: str | None = None
+    args: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendsBase:
+    """The template of another sandbox of the same project."""
+
+    sandbox: str
+
+
+Base: TypeAlias = HostBase | ImageBase | RootfsBase | DockerfileBase | ExtendsBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSeed:
+    """Files of the project, put into the template before bootstrap.
+
+    Attributes:
+        source: File, directory or glob, relative to the project directory.
+        target: Absolute path inside. A directory's contents land in it; a single file lands at it
+            (or in it, where ``target`` ends with ``/``); a glob's matches keep their paths below the glob's fixed part.
+        ignore: Patterns as in ``.gitignore``, relative to ``source``.
+    """
+
+    source: str
+    target: str
+    ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineSeed:
+    """A file whose content stands in the definition.
+
+    Attributes:
+        path: Absolute path inside.
+        content: Exact bytes, after rendering.
+        mode: Permission bits.
+    """
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+
+
+Seed: TypeAlias = TreeSeed | InlineSeed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    """How a step runs; never in the key (but the names of its secrets are, through ``Step``).
+
+    Attributes:
+        timeout_s: Seconds after which the step is killed and the capture fails.
+        network: What this step may reach; ``None`` means what the build may.
+    """
+
+    timeout_s: float = DEFAULT_STEP_TIMEOUT_S
+    network: Network | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAction:
+    """Shell text, run by ``/bin/sh -e`` inside the template (or an argv list, run as it is)."""
+
+    command: str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptAction:
+    """A script file of the project, copied in, run, and removed again. Its ``#!`` line is honoured.
+
+    Attributes:
+        path: Relative to the project directory.
+        arguments: Passed to the script.
+    """
+
+    path: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PythonAction:
+    """A function of the project, called in the build process with the sandbox as its argument.
+
+    Attributes:
+        module: Dotted, found from the project directory.
+        function: A name in it.
+    """
+
+    module: str
+    function: str
+
+
+Action: TypeAlias = RunAction | ScriptAction | PythonAction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of bootstrap or verify.
+
+    Attributes:
+        action: What to do.
+        user: Who does it; ``None``: root for bootstrap, the definition's user for verify.
+        secrets: Ids of the build secrets mounted at ``/run/secrets/ID`` for this step; ``()`` means none.
+        limits: How it runs; not in the key.
+    """
+
+    action: Action
+    user: str | None = None
+    secrets: tuple[str, ...] = ()
+    limits: StepLimits = field(default_factory=StepLimits)
+
+    @property
+    def text(self) -> str:
+        """The step as a person knows it, on one line or several."""
+        match self.action:
+            case RunAction(command=str() as command):
+                return command.strip()
+            case RunAction(command=argv):
+                return " ".join(argv)
+            case ScriptAction(path=path, arguments=arguments):
+                return " ".join(("script", path, *arguments))
+            case PythonAction(module=module, function=function):
+                return f"python {module}:{function}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """The half of a definition that the template key covers.
+
+    Attributes:
+        base: What it starts from.
+        user: Who sessions and verify steps run as; created if missing (uid 1000 for the first). ``root`` is allowed.
+        workdir: Absolute; created if missing, owned by ``user``.
+        env: For steps and sessions.
+        seeds: In order; a later one wins over an earlier one at the same path.
+        bootstrap: In order.
+        verify: Run in a session opened from the fresh capture.
+        inputs: Further files or globs whose content counts, relative to the project directory.
+        revalidate: Free text that counts.
+        options: The backend's own options that change content, validated by the backend.
+    """
+
+    base: Base
+    user: str = "sandbox"
+    workdir: str = "/workspace"
+    env: Mapping[str, str] = field(default_factory=dict)
+    seeds: tuple[Seed, ...] = ()
+    bootstrap: tuple[Step, ...] = ()
+    verify: tuple[Step, ...] = ()
+    inputs: tuple[str, ...] = ()
+    revalidate: str | None = None
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """A value a build may use and nothing may keep.
+
+    Attributes:
+        id: Its name: the file below ``/run/secrets`` and what steps list. In the key.
+        env: Environment variable to take it from.
+        file: File to take it from, relative to the project directory. Exactly one of the two is set.
+    """
+
+    id: str
+    env: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How to capture; not in the key.
+
+    Attributes:
+        network: What steps may reach unless they say otherwise.
+        pass_env: Names of environment variables handed to steps and kept out of the template.
+        secrets: Available to the steps that name them.
+        timeout_s: Seconds for the whole capture.
+    """
+
+    network: Network = Network.ALL
+    pass_env: tuple[str, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    timeout_s: float = DEFAULT_BUILD_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Limits of a session; ``None`` means the backend's default.
+
+    Attributes:
+        memory: Bytes.
+        cpus: Cores, fractions allowed.
+        pids: Processes and threads.
+        disk: Bytes that a session may write.
+    """
+
+    memory: int | None = None
+    cpus: float | None = None
+    pids: int | None = 256
+    disk: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How to open; not in the key; kept in the lock file as the session's defaults.
+
+    Attributes:
+        network: ``none`` unless asked for.
+        resources: Limits, applied again at every attach.
+        idle_timeout_s: Seconds without a client's call after which it ends by itself.
+        max_lifetime_s: Seconds after which it ends in any case.
+        options: The backend's own options for opening, validated by the backend.
+    """
+
+    network: Network = Network.NONE
+    resources: Resources = field(default_factory=Resources)
+    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
+    max_lifetime_s: float = DEFAULT_MAX_LIFETIME_S
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """One sandbox, checked and complete.
+
+    Attributes:
+        name: 1 to 63 of ``a-z 0-9 . _ -``, starting and ending with a letter or digit.
+        template: What counts for the key.
+        backend: ``auto`` or the name of an installed backend.
+        build: How to capture.
+        session: How to open.
+        origin: Where it was written; ``None`` for one built in Python.
+    """
+
+    name: str
+    template: Template
+    backend: str = "auto"
+    build: BuildOptions = field(default_factory=BuildOptions)
+    session: SessionOptions = field(default_factory=SessionOptions)
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """All sandboxes of one ``prewarm.yaml``, rendered; the directory that their paths start from.
+
+    Attributes:
+        namespace: In every name and label that a backend makes.
+        directory: Absolute.
+        definitions: In file order, combinations of a matrix in place of their definition.
+    """
+
+    namespace: str
+    directory: Path
+    definitions: tuple[Definition, ...]
