@@ -1,0 +1,151 @@
+"""What a capture is made of, as plain values: template refs, bases by content, steps rendered.
+
+``inputs`` produces them, backends take them (``backends.base`` shows them all on one page), nobody else needs them.
+Standard library only: the runtime half imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from prewarm.definition.model import Json, Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateRef:
+    """Where a backend keeps a captured template: content addresses, plain data, no path of any machine.
+
+    Attributes:
+        backend: Whose it is.
+        format: The backend's ``capture_format`` at the time.
+        value: JSON that the backend understands.
+    """
+
+    backend: str
+    format: str
+    value: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedBase:
+    """A base by content.
+
+    Attributes:
+        digest: What the key counts: of an image, an archive, this machine's programs. Never a path or a tag.
+        description: For people: ``debian:bookworm (sha256:1f2e…)``.
+        value: What the backend needs to start from it.
+        parent: Set where the base is another sandbox's template: its ref.
+    """
+
+    digest: str
+    description: str
+    value: Mapping[str, Json] = field(default_factory=dict)
+    parent: TemplateRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandResult:
+    """What a command did. A non-zero exit is data here.
+
+    Attributes:
+        exit_code: 0 to 255; 128 + n for signal n; 124 where it timed out.
+        stdout: Text, undecodable bytes as surrogate escapes (``stdout_bytes`` has the bytes).
+        stderr: The same.
+        timed_out: Its time was up; the whole tree was killed.
+        truncated: At least one stream was cut at ``max_output``.
+        seconds: From start to end.
+    """
+
+    exit_code: int
+    stdout_bytes: bytes = field(repr=False)
+    stderr_bytes: bytes = field(repr=False)
+    timed_out: bool
+    truncated: bool
+    seconds: float
+
+    @property
+    def stdout(self) -> str:
+        return self.stdout_bytes.decode("utf-8", "surrogateescape")
+
+    @property
+    def stderr(self) -> str:
+        return self.stderr_bytes.decode("utf-8", "surrogateescape")
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+
+class BootstrapSession(Protocol):
+    """What a Python hook gets: the sandbox while it is being made, or checked.
+
+    Commands run as root by default, with the definition's environment; a non-zero exit raises unless ``check=False``.
+    """
+
+    def run(  # noqa: PLR0913 - the same keywords as Session.run.
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        stdin: bytes | str | None = None,
+        check: bool = True,
+    ) -> CommandResult: ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def write(self, path: str, data: bytes | str, *, mode: int = 0o644) -> None: ...
+
+    def upload(self, source: Path | str, target: str) -> None:
+        """Copy a file or tree of this machine into the sandbox; relative sources start at the project directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep:
+    """A step, rendered: an argv to run inside. Shell text has become ``("/bin/sh", "-e", "-c", text)`` already."""
+
+    text: str
+    argv: tuple[str, ...]
+    user: str
+    timeout_s: float
+    network: Network
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptStep:
+    """A step that puts a script inside, runs it, removes it."""
+
+    text: str
+    content: bytes = field(repr=False)
+    arguments: tuple[str, ...]
+    user: str
+    timeout_s: float
+    network: Network
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookStep:
+    """A step that calls a Python function in this process, against the sandbox.
+
+    Attributes:
+        source_digest: Of the hook's source closure, for backends that cache step by step.
+        call: Takes the sandbox; raises ``StepFailedError`` with the hook's own file and line.
+    """
+
+    text: str
+    source_digest: str
+    call: Callable[[BootstrapSession], None]
+    user: str
+    timeout_s: float
+    network: Network
+    secrets: tuple[str, ...] = ()
+
+
+CaptureStep: TypeAlias = RunStep | ScriptStep | HookStep
