@@ -1,0 +1,204 @@
+#!/bin/bash
+# Start and stop what the tests need beside Python: a Docker engine of their own, a registry, base images.
+#
+#   ci/services.sh up      fetch what is missing, start engine and registry, import the base images
+#   ci/services.sh env     print the settings for the tests:  eval "$(ci/services.sh env)"
+#   ci/services.sh down    stop both, take away everything but the cache of downloads
+#
+# Downloads are kept in ${PREWARM_TEST_CACHE:-~/.cache/prewarm-tests}; running things live in
+# ${PREWARM_TEST_RUN:-/run/prewarm-tests}. Needs root and Debian or a relative of it. Docker comes from the Debian
+# release named below and is unpacked into the cache, never installed: the machine's own Docker, if any, is not touched.
+set -euo pipefail
+
+cache=${PREWARM_TEST_CACHE:-$HOME/.cache/prewarm-tests}
+run=${PREWARM_TEST_RUN:-/run/prewarm-tests}
+engine_suite=trixie
+base_suite=bookworm
+bridge=prewarm0
+bridge_address=${PREWARM_TEST_BRIDGE:-172.31.241.1/24}
+registry_port=${PREWARM_TEST_REGISTRY_PORT:-5957}
+engine_packages="docker.io docker-cli docker-buildx containerd"
+host_packages="runc iptables iproute2 tini busybox-static mmdebstrap docker-registry ca-certificates"
+
+say() { printf 'services: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+engine_path="$cache/engine/usr/bin:$cache/engine/usr/sbin:$PATH:/usr/sbin:/sbin"
+
+install_host_packages() {
+  local missing=() package
+  for package in $host_packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  say "installing ${missing[*]}"
+  apt-get update -qq >&2
+  # A registry of our own is started below; the package's service stays off.
+  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$run/apt.log" 2>&1 \
+    || { tail -20 "$run/apt.log" >&2; die "cannot install ${missing[*]}"; }
+}
+
+# The archive that this machine itself uses: no host is written here.
+archive() {
+  apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep -m1 'debian/*$' || die "no Debian archive in apt's sources"
+}
+
+unpack_engine() {
+  [ -e "$cache/engine/.complete" ] && return
+  say "fetching the engine ($engine_packages) from $engine_suite"
+  local apt="$cache/apt"
+  rm -rf "$cache/engine" "$apt"
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/debs" "$cache/engine"
+  : >"$apt/status"
+  echo "deb $(archive) $engine_suite main" >"$apt/sources.list"
+  cat >"$apt/apt.conf" <<CONF
+Dir::Etc::sourcelist "$apt/sources.list";
+Dir::Etc::sourceparts "-";
+Dir::State "$apt";
+Dir::State::lists "$apt/lists";
+Dir::State::status "$apt/status";
+Dir::Cache "$apt/cache";
+APT::Sandbox::User "root";
+CONF
+  (cd "$apt/debs" && export APT_CONFIG="$apt/apt.conf" && apt-get update -qq && apt-get download -qq $engine_packages) >&2
+  local deb
+  for deb in "$apt"/debs/*.deb; do dpkg -x "$deb" "$cache/engine"; done
+  rm -rf "$apt"
+  touch "$cache/engine/.complete"
+}
+
+make_base_images() {
+  mkdir -p "$cache/bases"
+  if [ ! -e "$cache/bases/debian.tar" ]; then
+    say "making a Debian $base_suite root filesystem"
+    mmdebstrap --variant=minbase --include=ca-certificates --quiet "$base_suite" "$cache/bases/debian.part.tar" \
+      "deb $(archive) $base_suite main" >&2
+    mv "$cache/bases/debian.part.tar" "$cache/bases/debian.tar"
+  fi
+  if [ ! -e "$cache/bases/busybox.tar" ]; then
+    local tree name
+    tree=$(mktemp -d)
+    mkdir -p "$tree"/{bin,sbin,etc,root,tmp,usr/bin,usr/sbin,var,proc,sys,dev}
+    chmod 755 "$tree"; chmod 1777 "$tree/tmp"
+    install -m 755 /bin/busybox "$tree/bin/busybox"
+    for name in $("$tree/bin/busybox" --list); do [ "$name" = busybox ] || ln -s busybox "$tree/bin/$name"; done
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$tree/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' >"$tree/etc/group"
+    tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C "$tree" -cf "$cache/bases/busybox.tar.part" .
+    mv "$cache/bases/busybox.tar.part" "$cache/bases/busybox.tar"
+    rm -rf "$tree"
+  fi
+}
+
+alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+
+start_engine() {
+  alive "$run/docker.pid" && return
+  rm -f "$run/docker.pid" "$run/docker.sock"
+  iptables-save >"$run/iptables.before" 2>/dev/null || true
+  ip link show "$bridge" >/dev/null 2>&1 || { ip link add "$bridge" type bridge; ip addr add "$bridge_address" dev "$bridge"; }
+  ip link set "$bridge" up
+  local device mtu
+  device=$(ip -o route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -1)
+  mtu=$(cat "/sys/class/net/${device:-lo}/mtu")
+  [ "$mtu" -le 1500 ] || mtu=1500
+  mkdir -p "$cache/data"
+  PATH=$engine_path setsid dockerd --host "unix://$run/docker.sock" --group root \
+    --data-root "$cache/data" --exec-root "$run/exec" --pidfile "$run/docker.pid" \
+    --bridge "$bridge" --mtu "$mtu" --storage-driver overlay2 \
+    --insecure-registry "127.0.0.1:$registry_port" ${PREWARM_TEST_DOCKERD_FLAGS:-} \
+    >>"$run/dockerd.log" 2>&1 </dev/null &
+  local attempt
+  for attempt in $(seq 300); do
+    client version >/dev/null 2>&1 && return
+    sleep 0.1
+  done
+  tail -20 "$run/dockerd.log" >&2
+  die "the engine does not come up"
+}
+
+start_registry() {
+  alive "$run/registry.pid" && return
+  mkdir -p "$run/registry"
+  cat >"$run/registry.yml" <<CONF
+version: 0.1
+log: {level: error, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $run/registry}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:$registry_port"}
+CONF
+  setsid docker-registry serve "$run/registry.yml" >"$run/registry.log" 2>&1 </dev/null &
+  echo $! >"$run/registry.pid"
+}
+
+client() { DOCKER_HOST="unix://$run/docker.sock" DOCKER_CONFIG="$run/config" PATH=$engine_path "$cache/engine/usr/bin/docker" "$@"; }
+
+import_bases() {
+  client image inspect prewarm-test/debian:bookworm >/dev/null 2>&1 \
+    || client import "$cache/bases/debian.tar" prewarm-test/debian:bookworm >/dev/null
+  client image inspect prewarm-test/busybox:1 >/dev/null 2>&1 \
+    || client import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+         "$cache/bases/busybox.tar" prewarm-test/busybox:1 >/dev/null
+}
+
+stop() {
+  local pid attempt
+  [ -s "$1" ] || return 0
+  pid=$(cat "$1")
+  kill "$pid" 2>/dev/null || { rm -f "$1"; return 0; }
+  for attempt in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  kill -9 "$pid" 2>/dev/null || true
+  rm -f "$1"
+}
+
+up() {
+  [ "$(id -u)" = 0 ] || die "starting an engine needs root"
+  mkdir -p "$cache" "$run/config/cli-plugins"
+  chmod 700 "$run"
+  [ -e "$run/config/config.json" ] || echo '{}' >"$run/config/config.json"
+  install_host_packages
+  unpack_engine
+  make_base_images
+  ln -sf "$cache/engine/usr/libexec/docker/cli-plugins/docker-buildx" "$run/config/cli-plugins/docker-buildx"
+  start_engine
+  start_registry
+  import_bases
+  say "up: engine $(client version --format '{{.Server.Version}}'), registry on 127.0.0.1:$registry_port"
+}
+
+down() {
+  stop "$run/registry.pid"
+  # Containers first: their shims would outlive the engine.
+  if alive "$run/docker.pid"; then
+    local containers
+    containers=$(client ps -aq || true)
+    [ -z "$containers" ] || client rm -f $containers >/dev/null || true
+  fi
+  stop "$run/docker.pid"
+  ip link del "$bridge" 2>/dev/null || true
+  if [ -s "$run/iptables.before" ] || [ -e "$run/iptables.before" ]; then iptables-restore <"$run/iptables.before" 2>/dev/null || true; fi
+  local mount
+  for mount in $(awk -v root="$run/" -v data="$cache/data/" 'index($2, root) == 1 || index($2, data) == 1 {print $2}' /proc/mounts | sort -r); do
+    umount "$mount" 2>/dev/null || true
+  done
+  rm -rf "$run" "$cache/data"
+}
+
+environment() {
+  cat <<CONF
+export DOCKER_HOST='unix://$run/docker.sock'
+export DOCKER_CONFIG='$run/config'
+export PATH='$cache/engine/usr/bin':"\$PATH"
+export PREWARM_TEST_REGISTRY='127.0.0.1:$registry_port'
+export PREWARM_TEST_DEBIAN='prewarm-test/debian:bookworm'
+export PREWARM_TEST_BUSYBOX='prewarm-test/busybox:1'
+export PREWARM_TEST_ENGINE_PID='$run/docker.pid'
+CONF
+}
+
+case "${1:-}" in
+  up) up ;;
+  down) down ;;
+  env) environment ;;
+  restart-engine) stop "$run/docker.pid"; start_engine ;;
+  *) die "usage: ci/services.sh up | down | env | restart-engine" ;;
+esac
