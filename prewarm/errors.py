@@ -99,7 +99,7 @@ class StepFailedError(CaptureFailedError):
         reason: What happened, e.g. ``exited 100``, ``killed by SIGKILL``, ``timed out after 600s``.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts are the error.
+    def __init__(
         self,
         message: str,
         *,

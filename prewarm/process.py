@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Final, Protocol
+from typing import IO, Final, Self
+
+from prewarm.streams import DEFAULT_OUTPUT_CAP, collect
 
 REDACTED: Final = "***"
-DEFAULT_OUTPUT_CAP: Final = 16 * 1024 * 1024
 PIPE: Final = subprocess.PIPE
 DEVNULL: Final = subprocess.DEVNULL
 STDOUT: Final = subprocess.STDOUT
-_CHUNK: Final = 65536
-_POLL_S: Final = 0.05
-_GRACE_S: Final = 0.2
 _SHORTEST_SECRET: Final = 4
 EXIT_NOT_EXECUTABLE: Final = 126
 EXIT_NOT_FOUND: Final = 127
@@ -173,7 +170,7 @@ class Child:
                 with contextlib.suppress(OSError):
                     stream.close()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -259,112 +256,3 @@ def run(command: Command) -> Outcome:
             truncated=collected.truncated,
             seconds=time.monotonic() - began,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
-    """What was read from two streams until both ended, the process ended, or time was up."""
-
-    stdout: bytes = field(repr=False)
-    stderr: bytes = field(repr=False)
-    timed_out: bool
-    truncated: bool
-
-
-class Streams(Protocol):
-    """A running process as ``collect`` sees it; its streams have a ``fileno``. ``Child`` is one, so is a ProcessHandle."""
-
-    @property
-    def stdin(self) -> IO[bytes] | None: ...
-    @property
-    def stdout(self) -> IO[bytes] | None: ...
-    @property
-    def stderr(self) -> IO[bytes] | None: ...
-    def wait(self, timeout: float | None = None) -> int | None: ...
-
-
-def collect(
-    process: Streams,
-    *,
-    stdin: bytes | None = None,
-    deadline: float | None = None,
-    cap: int = DEFAULT_OUTPUT_CAP,
-    on_output: Callable[[bytes], None] | None = None,
-) -> Collected:
-    """Feed a process and read both its streams at once, without a thread.
-
-    Returns when both streams end, or shortly after the process itself has ended while something it left behind still
-    holds them open, or at ``deadline`` (``time.monotonic`` seconds). Kills nothing.
-
-    Args:
-        process: What runs.
-        stdin: Bytes to feed; the stream is closed after them.
-        deadline: When to give up.
-        cap: Bytes kept of each stream; what comes after is read and dropped.
-        on_output: Hears every chunk of either stream as it comes.
-    """
-    kept: dict[int, bytearray] = {}
-    truncated = False
-    pending = memoryview(stdin or b"")
-    with selectors.DefaultSelector() as selector:
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                selector.register(stream.fileno(), selectors.EVENT_READ)
-                kept[stream.fileno()] = bytearray()
-        out, err = (kept.get(s.fileno(), bytearray()) if s is not None else bytearray() for s in (process.stdout, process.stderr))
-        reading = len(kept)
-        feeding = process.stdin
-        if feeding is not None:
-            os.set_blocking(feeding.fileno(), False)
-            selector.register(feeding.fileno(), selectors.EVENT_WRITE)
-        ended_at: float | None = None
-        while reading:
-            now = time.monotonic()
-            if deadline is not None and now >= deadline:
-                return Collected(stdout=bytes(out), stderr=bytes(err), timed_out=True, truncated=truncated)
-            if ended_at is not None and now >= ended_at + _GRACE_S:
-                break
-            pause = _POLL_S if deadline is None else min(_POLL_S, deadline - now)
-            events = selector.select(pause)
-            if not events and ended_at is None and process.wait(0) is not None:
-                ended_at = time.monotonic()
-            for ready, mask in events:
-                if mask & selectors.EVENT_WRITE and feeding is not None:
-                    pending, done = _feed(ready.fd, pending)
-                    if done:
-                        selector.unregister(ready.fd)
-                        with contextlib.suppress(OSError):
-                            feeding.close()
-                        feeding = None
-                    continue
-                chunk = _read(ready.fd)
-                if not chunk:
-                    selector.unregister(ready.fd)
-                    reading -= 1
-                    continue
-                if on_output is not None:
-                    on_output(chunk)
-                room = cap - len(kept[ready.fd])
-                kept[ready.fd] += chunk[:room] if room > 0 else b""
-                truncated = truncated or len(chunk) > room
-    return Collected(stdout=bytes(out), stderr=bytes(err), timed_out=False, truncated=truncated)
-
-
-def _feed(descriptor: int, pending: memoryview) -> tuple[memoryview, bool]:
-    try:
-        if pending:
-            pending = pending[os.write(descriptor, pending[:_CHUNK]) :]
-    except BlockingIOError:
-        return pending, False
-    except OSError:  # It has closed its standard input: what is left is not wanted.
-        return pending, True
-    return pending, not pending
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, _CHUNK)
-    except BlockingIOError:
-        return b""
-    except OSError:  # EIO: the other end of a pty is gone, which is how a pty says end of file.
-        return b""

@@ -85,7 +85,7 @@ class BootstrapSession(Protocol):
     Commands run as root by default, with the definition's environment; a non-zero exit raises unless ``check=False``.
     """
 
-    def run(  # noqa: PLR0913 - the same keywords as Session.run.
+    def run(
         self,
         command: str | Sequence[str],
         *,
