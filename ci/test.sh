@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Run every test, with every service that it needs: ci/test.sh VENV [pytest arguments]
+#
+# Under root (a container, CI) what is missing is installed and a private Docker engine is started and stopped again.
+# As an ordinary user nothing is installed and nothing started: what is absent skips, and says so.
+# With CI=true (or PREWARM_REQUIRE set) an absent service is a failure.
+set -euo pipefail
+venv=$(realpath "$1")
+shift
+cd "$(dirname "$0")/.."
+export PREWARM_TEST_CACHE=${PREWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/prewarm-tests}
+mkdir -p "$PREWARM_TEST_CACHE"
+
+require=()
+if [ "$(id -u)" = 0 ]; then
+  ci/packages.sh
+  ci/services.sh up
+  trap 'ci/services.sh down' EXIT
+  eval "$(ci/services.sh env)"
+  for name in ${PREWARM_REQUIRE:-local docker registry user}; do require+=(--require "$name"); done
+elif [ -n "${PREWARM_REQUIRE:-}" ]; then
+  for name in $PREWARM_REQUIRE; do require+=(--require "$name"); done
+fi
+
+ci/check.sh "$venv"
+"$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${require[@]}" "$@"

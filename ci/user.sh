@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Run the tests that matter to an ordinary user as one, from the built wheel in an environment of its own:
+#
+#   ci/user.sh VENV [pytest arguments]
+#
+# Needs root (to become somebody else) and a Python that everybody may read. The user is a bare number: none is added
+# to the machine. What it needs lives in ${PREWARM_TEST_USER:-/var/tmp/prewarm-tests-user} and may be deleted.
+set -euo pipefail
+venv=$(realpath "$1")
+shift
+cd "$(dirname "$0")/.."
+place=${PREWARM_TEST_USER:-/var/tmp/prewarm-tests-user}
+uid=20001
+
+usable() {
+  setpriv --reuid "$uid" --regid "$uid" --clear-groups "$1" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+python=
+for candidate in "${PREWARM_TEST_USER_PYTHON:-/usr/bin/python3}" "$("$venv/bin/python" -c 'import sys; print(sys._base_executable)')"; do
+  if usable "$candidate"; then python=$candidate; break; fi
+done
+[ -n "$python" ] || { echo "user: no Python 3.11 or later that an ordinary user may run" >&2; exit 1; }
+
+mkdir -p "$place"
+chmod 755 "$place"
+[ -x "$place/venv/bin/python" ] || "$python" -m venv --without-pip "$place/venv"
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+"$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps -w "$wheels" .
+"$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
+  --force-reinstall --no-deps "$wheels"/prewarm-*.whl
+"$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
+  "$(echo "$wheels"/prewarm-*.whl)" pytest pytest-timeout pyte hypothesis
+
+rm -rf "$place/checkout" "$place/home"
+mkdir -p "$place/checkout" "$place/home"
+cp -r tests templates pyproject.toml "$place/checkout/"
+find "$place/checkout" -name __pycache__ -prune -exec rm -rf {} +
+chown -R "$uid:$uid" "$place/checkout" "$place/home"
+
+cd "$place/checkout"
+exec setpriv --reuid "$uid" --regid "$uid" --clear-groups env -u DOCKER_HOST -u DOCKER_CONFIG -u PREWARM_HOME \
+  HOME="$place/home" USER=somebody LOGNAME=somebody TMPDIR=/var/tmp PATH="$place/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
+  PREWARM_TEST_CACHE="$place/cache" \
+  "$place/venv/bin/python" -m pytest --require local "$@"
