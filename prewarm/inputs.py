@@ -6,7 +6,6 @@ Produces what ``key`` turns into a template key and what a backend needs to put 
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import NamedTuple
 
 
@@ -24,11 +23,13 @@ class SeedEntry(NamedTuple):
     Attributes:
         target: Absolute, normalised path inside, as bytes (names need not be UTF-8).
         kind: What it is.
-        mode: Permission bits; 0o777 for links.
+        mode: Permission bits. From disk: 0o644 or 0o755 by the owner's executable bit, 0o755 for directories, 0o777
+            for links, so that no umask is in a key. Of an inline seed: as its author wrote it.
         size: Bytes of content; 0 unless a file.
         sha256: Of the content as keyed, hex; empty unless a file. A backend that copies checks it again.
         link: Link target as it stands; empty unless a link.
-        source: Where the content is: a path on this machine, or the bytes themselves; ``None`` unless a file.
+        source: Where the content is: ``str`` is a path on this machine (``os.fsdecode``), ``bytes`` are the content
+            itself; ``None`` unless a file.
     """
 
     target: bytes
@@ -37,4 +38,4 @@ class SeedEntry(NamedTuple):
     size: int
     sha256: str
     link: bytes
-    source: Path | bytes | None
+    source: str | bytes | None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -225,7 +225,8 @@ class Template:
         verify: Run in a session opened from the fresh capture.
         inputs: Further files or globs whose content counts, relative to the project directory.
         revalidate: Free text that counts.
-        options: The backend's own options that change content, validated by the backend.
+        options: The backends' own options that change content: in a ``Project`` by backend name
+            (``{"docker": {…}}``); flat once ``Definition.for_backend`` has chosen one, as backends see them.
     """
 
     base: Base
@@ -298,7 +299,8 @@ class SessionOptions:
         resources: Limits, applied again at every attach.
         idle_timeout_s: Seconds without a client's call after which it ends by itself.
         max_lifetime_s: Seconds after which it ends in any case.
-        options: The backend's own options for opening, validated by the backend.
+        options: The backends' own options for opening: by backend name in a ``Project``, flat once
+            ``Definition.for_backend`` has chosen one, as backends and the lock file see them.
     """
 
     network: Network = Network.NONE
@@ -319,6 +321,7 @@ class Definition:
         build: How to capture.
         session: How to open.
         origin: Where it was written; ``None`` for one built in Python.
+        unsaid: Of ``user``, ``workdir`` and ``backend``: what the author left open and a parent may give.
     """
 
     name: str
@@ -327,6 +330,21 @@ class Definition:
     build: BuildOptions = field(default_factory=BuildOptions)
     session: SessionOptions = field(default_factory=SessionOptions)
     origin: Origin | None = None
+    unsaid: frozenset[str] = frozenset()
+
+    def for_backend(self, name: str) -> Definition:
+        """Give this definition for one backend: its name instead of ``auto``, its options flat, those of others gone."""
+        return replace(
+            self,
+            backend=name,
+            template=replace(self.template, options=_of_backend(self.template.options, name)),
+            session=replace(self.session, options=_of_backend(self.session.options, name)),
+        )
+
+
+def _of_backend(options: Mapping[str, Json], name: str) -> Mapping[str, Json]:
+    chosen = options.get(name, {})
+    return dict(chosen) if isinstance(chosen, Mapping) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
