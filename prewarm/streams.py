@@ -11,7 +11,7 @@ import selectors
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Final, Protocol
+from typing import IO, Final, Protocol, TypeAlias
 
 DEFAULT_OUTPUT_CAP: Final = 16 * 1024 * 1024
 _CHUNK: Final = 65536
@@ -48,6 +48,7 @@ def collect(
     deadline: float | None = None,
     cap: int = DEFAULT_OUTPUT_CAP,
     on_output: Callable[[bytes], None] | None = None,
+    on_error: Callable[[bytes], None] | None = None,
 ) -> Collected:
     """Feed a process and read both its streams at once, without a thread.
 
@@ -60,21 +61,27 @@ def collect(
         deadline: When to give up.
         cap: Bytes kept of each stream; what comes after is read and dropped.
         on_output: Hears every chunk of either stream as it comes.
+        on_error: Hears those of standard error instead, where given.
     """
-    collector = _Collector(process, stdin or b"", cap, on_output)
+    collector = _Collector(process, stdin or b"", cap, (on_output, on_error or on_output))
     timed_out = collector.run(deadline)
     out, err = collector.kept
     return Collected(stdout=bytes(out), stderr=bytes(err), timed_out=timed_out, truncated=collector.truncated)
 
 
+_Hearer: TypeAlias = Callable[[bytes], None]
+
+
 class _Collector:
     """The loop of ``collect`` and what it has read so far."""
 
-    def __init__(self, process: Streams, stdin: bytes, cap: int, on_output: Callable[[bytes], None] | None) -> None:
+    def __init__(
+        self, process: Streams, stdin: bytes, cap: int, hearers: tuple[_Hearer | None, _Hearer | None]
+    ) -> None:
         self._process = process
         self._pending = memoryview(stdin)
         self._cap = cap
-        self._on_output = on_output
+        self._hearers = hearers
         self._reading = 0
         self.kept = (bytearray(), bytearray())
         self.truncated = False
@@ -120,8 +127,9 @@ class _Collector:
         if not chunk:
             self._reading -= 1
             return True
-        if self._on_output is not None:
-            self._on_output(chunk)
+        hearer = self._hearers[buffer is self.kept[1]]
+        if hearer is not None:
+            hearer(chunk)
         room = max(0, self._cap - len(buffer))
         buffer += chunk[:room]
         self.truncated = self.truncated or len(chunk) > room

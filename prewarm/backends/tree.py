@@ -1,0 +1,201 @@
+"""Trees of files as tar streams, checked both ways: nothing leaves the place it belongs to.
+
+``pack`` reads this machine, ``unpack`` writes it; ``member_path`` is for whoever unpacks inside a session.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from prewarm.backends.base import FileStore
+from prewarm.errors import PathEscapesError, SessionFileError, SessionFileNotFoundError
+
+CHUNK: Final = 1024 * 1024
+_SPOOL: Final = 8 * CHUNK
+_SAFE_BITS: Final = 0o777
+
+
+def pack(source: Path, name: str | None = None) -> IO[bytes]:
+    """Give a tar stream of a directory's contents, or of one file, at its beginning; the caller closes it.
+
+    Modes, times, links and empty directories are kept; owners are not. Links are not followed.
+
+    Args:
+        source: On this machine.
+        name: What a single file is called in the archive; its own name by default.
+
+    Raises:
+        SessionFileError: Something cannot be read, or is neither file, directory nor link.
+        SessionFileNotFoundError: There is no such path.
+    """
+    spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL)  # noqa: SIM115 - handed over, open, to the caller.
+    try:
+        with tarfile.open(fileobj=spool, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+            if source.is_dir():
+                for path, relative in _walk(source):
+                    _add(tar, path, relative)
+            else:
+                _add(tar, source, name or source.name)
+    except FileNotFoundError as error:
+        spool.close()
+        raise SessionFileNotFoundError(f"cannot read {error.filename}: it does not exist on this machine") from error
+    except OSError as error:
+        spool.close()
+        raise SessionFileError(f"cannot read {error.filename or source}: {error.strerror or error}") from error
+    except BaseException:
+        spool.close()
+        raise
+    spool.seek(0)
+    return spool
+
+
+def upload(files: FileStore, source: Path, target: str) -> None:
+    """Copy a file (to ``target``, or into it where that ends with ``/``) or a directory's contents (into it).
+
+    Raises:
+        SessionFileError: As ``pack`` and ``FileStore.put_tree`` do.
+    """
+    if source.is_dir():
+        directory, name = target, None
+    elif target.endswith("/"):
+        directory, name = target, source.name
+    else:
+        directory, name = posixpath.split(target)
+    with pack(source, name) as archive:
+        files.put_tree(directory or "/", archive)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, str]]:
+    waiting = [(root, "")]
+    while waiting:
+        directory, prefix = waiting.pop()
+        with os.scandir(directory) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                yield Path(entry.path), prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((Path(entry.path), f"{prefix}{entry.name}/"))
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    found = path.lstat()
+    member = tarfile.TarInfo(name)
+    member.mode = stat.S_IMODE(found.st_mode)
+    member.mtime = found.st_mtime
+    if stat.S_ISDIR(found.st_mode):
+        member.type = tarfile.DIRTYPE
+        tar.addfile(member)
+    elif stat.S_ISLNK(found.st_mode):
+        member.type = tarfile.SYMTYPE
+        member.linkname = os.readlink(path)
+        tar.addfile(member)
+    elif stat.S_ISREG(found.st_mode):
+        with path.open("rb") as content:
+            member.size = os.fstat(content.fileno()).st_size
+            tar.addfile(member, content)
+    else:
+        raise SessionFileError(f"cannot pack {path}: it is neither a file, a directory nor a link")
+
+
+def member_path(member: tarfile.TarInfo) -> str:
+    """Give a member's normalised relative path (``.`` for the root).
+
+    Raises:
+        PathEscapesError: Its name is absolute or leaves the root, or a hard link's target does; it is a device node.
+    """
+    for name in (member.name, *((member.linkname,) if member.islnk() else ())):
+        if name.startswith("/") or "\0" in name or ".." in name.split("/"):
+            raise PathEscapesError(f"archive member '{member.name}' leaves its root")
+    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+        raise PathEscapesError(f"archive member '{member.name}' is neither a file, a directory nor a link")
+    return posixpath.normpath(member.name)
+
+
+def unpack(chunks: Iterable[bytes], target: Path) -> None:
+    """Unpack a tar stream into a directory of this machine, making it. Set-id bits are dropped.
+
+    Raises:
+        PathEscapesError: A member, a link's target included, leaves the directory. What came before it stays.
+        SessionFileError: Something cannot be written, or the stream is no archive.
+    """
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        root = os.path.realpath(target)
+        modes: list[tuple[str, int, float]] = []
+        with tarfile.open(fileobj=io.BufferedReader(_Chunks(chunks), CHUNK), mode="r|") as tar:
+            for member in tar:
+                _extract(tar, member, root, modes)
+        for path, mode, modified in reversed(
+            modes
+        ):  # Children before parents, which may be read-only or get new times.
+            os.chmod(path, mode)
+            os.utime(path, (modified, modified))
+    except tarfile.TarError as error:
+        raise SessionFileError(f"cannot unpack into {target}: {error}") from error
+    except OSError as error:
+        raise SessionFileError(f"cannot write {error.filename or target}: {error.strerror or error}") from error
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, root: str, modes: list[tuple[str, int, float]]) -> None:
+    path = os.path.join(root, member_path(member))
+    path = os.path.normpath(path)
+    parent = root if path == root else os.path.dirname(path)
+    if not _inside(os.path.realpath(parent), root):
+        raise PathEscapesError(f"archive member '{member.name}' leaves its root through a link")
+    os.makedirs(parent, exist_ok=True)
+    if member.isdir():
+        if os.path.islink(path):
+            os.unlink(path)
+        os.makedirs(path, exist_ok=True)
+        modes.append((path, member.mode & _SAFE_BITS, member.mtime))
+        return
+    if os.path.lexists(path):
+        os.unlink(path)
+    if member.issym():
+        if os.path.isabs(member.linkname) or not _inside(os.path.realpath(os.path.join(parent, member.linkname)), root):
+            raise PathEscapesError(f"link '{member.name}' in the archive points out of it, to '{member.linkname}'")
+        os.symlink(member.linkname, path)
+    elif member.islnk():
+        origin = os.path.realpath(os.path.join(root, member.linkname))
+        if not _inside(origin, root):
+            raise PathEscapesError(f"link '{member.name}' in the archive points out of it, to '{member.linkname}'")
+        os.link(origin, path)
+    else:
+        content = tar.extractfile(member)
+        with open(path, "xb") as file:
+            while content is not None and (chunk := content.read(CHUNK)):
+                file.write(chunk)
+        modes.append((path, member.mode & _SAFE_BITS, member.mtime))
+
+
+def _inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
+class _Chunks(io.RawIOBase):
+    """A readable stream over an iterator of chunks."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override] # typeshed: WriteableBuffer.
+        while not self._rest:
+            try:
+                self._rest = next(self._chunks)
+            except StopIteration:
+                return 0
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
