@@ -1,0 +1,1 @@
+"""Backends: what captures templates and hosts sessions. ``base`` is the page that their authors read."""

@@ -46,7 +46,8 @@ class ProcessRequest:
     Attributes:
         argv: Run as it is; ``argv[0]`` is looked up on the session's PATH.
         cwd: Absolute.
-        env: The whole environment of the command.
+        env: Of the definition and the caller. The backend lays it over what it knows better: its base's own variables
+            and ``environment.default_environment`` (PATH, HOME, USER).
         user: Name or ``uid`` or ``uid:gid``, known inside.
         stdin: Whether the caller will write; without it, standard input is empty.
         terminal: Columns and rows where the command gets a pty (both streams are then one, on ``stdout``).
