@@ -1,0 +1,96 @@
+"""What the fault tests share: a small project on the local backend, a state directory, and how to look at both."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+PROJECT = HERE / "project"
+
+
+class Machine:
+    """A state directory and a copy of the project; commands run as a user would run them."""
+
+    def __init__(self, root):
+        self.home = root / "home"
+        self.project = root / "project"
+        self.file = self.project / "prewarm.yaml"
+        self.environment = {**os.environ, "PREWARM_HOME": str(self.home), "NO_COLOR": "1"}
+        shutil.copytree(PROJECT, self.project)
+
+    def argv(self, *arguments):
+        return [sys.executable, "-m", "prewarm", *arguments]
+
+    def run(self, *arguments, timeout=120, **changes):
+        return subprocess.run(
+            self.argv(*arguments),
+            cwd=self.project,
+            env={**self.environment, **changes},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self, *arguments, **changes):
+        return subprocess.Popen(
+            self.argv(*arguments),
+            cwd=self.project,
+            env={**self.environment, **changes},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def drive(self, kill_at):
+        return subprocess.run(
+            [sys.executable, HERE / "driver.py", self.file, str(kill_at)],
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def statuses(self, *arguments):
+        built = self.run("build", "--backend", "local", "--json", *arguments)
+        assert built.returncode == 0, built.stderr
+        return {t["name"]: t["status"] for t in json.loads(built.stdout)["templates"]}
+
+    def assert_right(self):
+        """Every template holds what its definition says, seen from a session; and the lock file can be proven."""
+        assert set(self.statuses().values()) <= {"fresh", "reused"}
+        assert self.run("check").returncode == 0
+        for name in ("first", "second", "third"):
+            shown = self.run(
+                "open", name, "--", "sh", "-c", "cat /workspace/made-by /workspace/seed.txt; ls /workspace"
+            )
+            assert shown.returncode == 0, shown.stderr
+            assert shown.stdout.split() == [name, "seed", "made-by", "seed.txt", *SEEDED[name]]
+
+    def collect_garbage(self):
+        """Take away all litter; then nothing of a capture or a dead session may be left."""
+        done = self.run("gc", "--apply")
+        assert done.returncode == 0, done.stderr
+        staging = self.home / "local" / "staging"
+        assert not staging.exists() or not list(staging.iterdir())
+        again = json.loads(self.run("gc", "--json").stdout)
+        assert not again["items"], again
+
+
+SEEDED = {"first": [], "second": ["tree-a", "tree-b"], "third": []}
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    yield machine
+    for session in json.loads(machine.run("sessions", "--json").stdout or '{"sessions": []}')["sessions"]:
+        machine.run("sessions", "--remove", session["id"])

@@ -1,0 +1,158 @@
+"""Several builders at once, clocks that jump, disks that are full, directories that cannot be written, broken databases."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+PRIVILEGED = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system: needs root")
+FAKETIME = shutil.which("faketime")
+
+
+def _twenty(machine):
+    sandboxes = "\n".join(
+        f"""  t{n:02}:
+    base: host
+    backend: local
+    bootstrap:
+      - run: sleep 0.1; echo {n} > /workspace/number; cat /proc/sys/kernel/random/uuid > /workspace/capture
+"""
+        for n in range(20)
+    )
+    machine.file.write_text(f"version: 1\nnamespace: many\nsandboxes:\n{sandboxes}")
+
+
+def test_eight_processes_build_the_same_twenty_definitions_once(machine):
+    _twenty(machine)
+    builders = [machine.start("build", "--backend", "local", "--json") for _ in range(8)]
+    reports = []
+    for builder in builders:
+        out, _ = builder.communicate(timeout=300)
+        assert builder.returncode == 0, out
+        reports.append(json.loads(out[out.index("{\n") if "{\n" in out else out.index("{") :]))
+    fresh = [t["name"] for report in reports for t in report["templates"] if t["status"] == "fresh"]
+    assert sorted(fresh) == [f"t{n:02}" for n in range(20)]
+    assert all(t["status"] in {"fresh", "reused"} for report in reports for t in report["templates"])
+    assert set(machine.statuses().values()) == {"reused"}
+    for name in ("t00", "t07", "t19"):
+        shown = machine.run("open", name, "--", "cat", "/workspace/number")
+        assert int(shown.stdout) == int(name[1:])
+    machine.collect_garbage()
+
+
+@PRIVILEGED
+def test_a_full_disk_fails_with_the_way_out_and_heals(machine):
+    machine.home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", machine.home], check=True)
+    try:
+        text = machine.file.read_text()
+        machine.file.write_text(text.replace("echo half", "head -c 64M /dev/zero > /workspace/large && echo half"))
+        failed = machine.run("build", "--backend", "local")
+        assert failed.returncode == 5, failed.stderr
+        assert "No space left" in failed.stderr
+        machine.file.write_text(text)
+        machine.assert_right()
+        machine.collect_garbage()
+    finally:
+        subprocess.run(["umount", "--lazy", machine.home], check=True)
+
+
+@PRIVILEGED
+def test_a_home_that_fills_up_at_the_very_end_leaves_no_wrong_template(machine):
+    machine.home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", machine.home], check=True)
+    try:
+        machine.run("build", "--backend", "local")
+        ballast = machine.home / "ballast"
+        with ballast.open("wb") as stream, pytest.raises(OSError, match="No space"):
+            while True:
+                stream.write(b"\0" * 65536)
+                stream.flush()
+        text = machine.file.read_text()
+        machine.file.write_text(text.replace("base: host", 'base: host\n    revalidate: "full"'))
+        failed = machine.run("build", "--backend", "local")
+        assert failed.returncode in {5, 9}, (failed.returncode, failed.stderr)
+        assert "Traceback" not in failed.stderr
+        ballast.unlink()
+        machine.assert_right()
+        machine.collect_garbage()
+    finally:
+        subprocess.run(["umount", "--lazy", machine.home], check=True)
+
+
+@PRIVILEGED
+def test_a_read_only_home_says_so_and_what_to_do(machine):
+    machine.statuses()
+    subprocess.run(["mount", "--bind", machine.home, machine.home], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", machine.home], check=True)
+    try:
+        machine.file.write_text(machine.file.read_text().replace("base: host", 'base: host\n    revalidate: "ro"'))
+        failed = machine.run("build", "--backend", "local")
+        assert failed.returncode == 9, failed.stderr
+        assert str(machine.home) in failed.stderr
+        assert "hint: " in failed.stderr
+        assert "Traceback" not in failed.stderr
+    finally:
+        subprocess.run(["umount", machine.home], check=True)
+    machine.assert_right()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "gone"])
+def test_a_corrupted_database_costs_no_template(machine, damage):
+    machine.statuses()
+    database = machine.home / "state.db"
+    for suffix in ("-wal", "-shm"):
+        (machine.home / f"state.db{suffix}").unlink(missing_ok=True)
+    match damage:
+        case "garbage":
+            database.write_bytes(os.urandom(40960))
+        case "truncated":
+            database.write_bytes(database.read_bytes()[:5000])
+        case "gone":
+            database.unlink()
+    assert set(machine.statuses().values()) == {"reused"}
+    machine.assert_right()
+    machine.run("gc", "--apply")
+    assert not list(machine.home.glob("*.damaged*"))
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="faketime is not installed")
+@pytest.mark.parametrize("jump", ["+10y", "-10y"])
+def test_a_clock_that_jumps_captures_nothing_again_and_loses_no_session(machine, jump):
+    machine.statuses()
+    opened = machine.run("open", "first", "--key", "kept", "--keep", "--", "sh", "-c", "echo mine > /workspace/mine")
+    assert opened.returncode == 0, opened.stderr
+    argv = [FAKETIME, "-f", jump, *machine.argv("build", "--backend", "local", "--json")]
+    built = subprocess.run(
+        argv, cwd=machine.project, env=machine.environment, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    assert {t["status"] for t in json.loads(built.stdout)["templates"]} == {"reused"}
+    argv = [FAKETIME, "-f", jump, *machine.argv("exec", "kept", "--", "cat", "/workspace/mine")]
+    shown = subprocess.run(
+        argv, cwd=machine.project, env=machine.environment, capture_output=True, text=True, check=False
+    )
+    assert shown.stdout == "mine\n", shown.stderr
+
+
+def test_a_flipped_byte_is_noticed_and_captured_again(machine):
+    machine.statuses()
+    (victim,) = [p for p in machine.home.glob("local/layers/**/tree-b")][:1]
+    before = victim.stat()
+    victim.write_bytes(b"X\n")
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert machine.run("check").returncode == 8
+    assert machine.statuses() == {"first": "reused", "second": "fresh", "third": "reused"}
+    machine.assert_right()
+
+
+def test_a_removed_layer_is_noticed_and_captured_again(machine):
+    machine.statuses()
+    (victim,) = [p for p in machine.home.glob("local/layers/**/tree-b")][:1]
+    layer = machine.home / "local" / "layers" / victim.relative_to(machine.home / "local" / "layers").parts[0]
+    shutil.rmtree(layer)
+    assert machine.run("check").returncode in {7, 8}
+    assert machine.statuses() == {"first": "reused", "second": "fresh", "third": "reused"}
+    machine.assert_right()
