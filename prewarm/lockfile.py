@@ -191,8 +191,7 @@ def write(path: Path, lock: LockFile) -> bool:
 
 def dumps(lock: LockFile) -> bytes:
     """Give the exact bytes of a lock file: sorted, indented, with a line end."""
-    entries = sorted(lock.entries, key=lambda entry: (entry.name, entry.platform))
-    templates = [_entry_json(entry) for entry in entries]
+    templates = [_entry_json(entry) for entry in sorted(lock.entries, key=lambda one: (one.name, one.platform))]
     whole = {"schema": LOCK_SCHEMA, "namespace": lock.namespace, "templates": templates}
     return (json.dumps(whole, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
 
@@ -240,7 +239,7 @@ def _sorted(value: Json) -> Json:
 
 
 class _UnknownVersionError(ValueError):
-    """The schema is one of ours, of another version."""
+    """One of our schemas, of another version."""
 
 
 def _lock(top: Node) -> LockFile:

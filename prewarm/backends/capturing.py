@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from prewarm.backends.context import Feature, Health
+from prewarm.cancellation import Cancellation
 from prewarm.definition.model import Base, Json
 from prewarm.key import TemplateKey
 from prewarm.request import CaptureStep, ResolvedBase, TemplateRef
@@ -79,6 +80,7 @@ class CaptureRequest:
         secrets: Id to value, mounted at ``/run/secrets/ID`` (mode 0400, the step's user) for the steps that name them.
         timeout_s: Seconds for the whole capture.
         project: Where the project is; only a Dockerfile base needs it.
+        cancellation: To be handed to ``run_step``, and to whatever else of the capture may take long.
     """
 
     namespace: str
@@ -96,6 +98,7 @@ class CaptureRequest:
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     timeout_s: float
     project: Path
+    cancellation: Cancellation = field(default_factory=Cancellation, repr=False)
 
 
 class StagedTemplate(Protocol):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 from prewarm.backends.base import ProcessRequest, SessionHandle
+from prewarm.cancellation import Cancellation
 from prewarm.request import CommandResult
 from prewarm.streams import collect
 
@@ -41,6 +43,7 @@ def run_command(
     max_output: int,
     on_output: Callable[[bytes], None] | None = None,
     on_error: Callable[[bytes], None] | None = None,
+    cancellation: Cancellation | None = None,
 ) -> CommandResult:
     """Start a command and wait for its end.
 
@@ -54,14 +57,21 @@ def run_command(
         max_output: Bytes kept of each stream; more is read and dropped.
         on_output: Hears the chunks of standard output as they come.
         on_error: The same of standard error.
+        cancellation: Kills its tree when it comes.
+
+    Raises:
+        InterruptedBuildError: It was cancelled.
     """
     began = time.monotonic()
     process = handle.start(request)
     exit_code: int | None = None
     try:
-        collected = collect(
-            process, stdin=stdin, deadline=deadline, cap=max_output, on_output=on_output, on_error=on_error
-        )
+        with nullcontext() if cancellation is None else cancellation.calling(process.kill):
+            collected = collect(
+                process, stdin=stdin, deadline=deadline, cap=max_output, on_output=on_output, on_error=on_error
+            )
+        if cancellation is not None:
+            cancellation.check()
         if not collected.timed_out:
             exit_code = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
     finally:

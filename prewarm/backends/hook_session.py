@@ -13,6 +13,7 @@ from typing import Final
 
 from prewarm.backends.base import ProcessRequest, SessionHandle
 from prewarm.backends.commands import LineSplitter, command_argv, run_command
+from prewarm.cancellation import Cancellation
 from prewarm.errors import StepFailedError
 from prewarm.process import exit_reason
 from prewarm.request import CommandResult
@@ -35,6 +36,7 @@ class HookSession:
         redact: Hides secrets.
         deadline: ``time.monotonic`` seconds at which the step's time is up.
         project: Where relative sources of ``upload`` start.
+        cancellation: Ends its commands when it comes.
     """
 
     def __init__(  # noqa: PLR0913 - what its commands run with.
@@ -50,6 +52,7 @@ class HookSession:
         redact: Callable[[str], str],
         deadline: float,
         project: Path | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self._handle = handle
         self._text = text
@@ -61,6 +64,7 @@ class HookSession:
         self._redact = redact
         self._deadline = deadline
         self._project = project
+        self._cancellation = cancellation
 
     def run(
         self,
@@ -112,6 +116,7 @@ class HookSession:
             max_output=MAX_OUTPUT,
             on_output=splitters[0],
             on_error=splitters[1],
+            cancellation=self._cancellation,
         )
         for splitter in splitters:
             splitter.flush()

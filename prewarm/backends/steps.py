@@ -17,6 +17,7 @@ from typing import Final, assert_never
 from prewarm.backends.base import CaptureObserver, Phase, ProcessRequest, SessionHandle
 from prewarm.backends.commands import LineSplitter, run_command
 from prewarm.backends.hook_session import TAIL_LINES, HookSession
+from prewarm.cancellation import Cancellation
 from prewarm.errors import SessionFailedError, SessionFileNotFoundError, StepFailedError
 from prewarm.key import TemplateKey
 from prewarm.process import exit_reason
@@ -41,6 +42,7 @@ def run_step(  # noqa: PLR0913 - what a step needs, and what its failure says.
     redact: Callable[[str], str],
     deadline: float | None = None,
     project: Path | None = None,
+    cancellation: Cancellation | None = None,
 ) -> None:
     """Run one step to its end. Where it is killed or fails, all it started is killed.
 
@@ -58,8 +60,10 @@ def run_step(  # noqa: PLR0913 - what a step needs, and what its failure says.
         redact: Hides secrets.
         deadline: ``time.monotonic`` seconds at which the time of the whole capture is up.
         project: Where a hook's relative paths start.
+        cancellation: Kills what it started when it comes: ``CaptureRequest.cancellation``.
 
     Raises:
+        InterruptedBuildError: It was cancelled.
         StepFailedError: It exited with anything but 0, was killed, timed out, or its hook raised.
     """
     run = _StepRun(
@@ -73,6 +77,7 @@ def run_step(  # noqa: PLR0913 - what a step needs, and what its failure says.
         redact=redact,
         deadline=deadline,
         project=project,
+        cancellation=cancellation,
     )
     observer.step(number, total, redact(step.text))
     match step:
@@ -103,6 +108,7 @@ class _StepRun:
         redact: Callable[[str], str],
         deadline: float | None,
         project: Path | None,
+        cancellation: Cancellation | None,
     ) -> None:
         self._handle = handle
         self._step = step
@@ -113,6 +119,7 @@ class _StepRun:
         self._observer = observer
         self._redact = redact
         self._project = project
+        self._cancellation = cancellation
         own = time.monotonic() + step.timeout_s
         self._until = own if deadline is None else min(own, deadline)
         self._is_last = self._until < own
@@ -129,6 +136,7 @@ class _StepRun:
                 max_output=0,
                 on_output=splitters[0],
                 on_error=splitters[1],
+                cancellation=self._cancellation,
             )
         except SessionFailedError as error:
             raise self._failure(f"could not run: {error.message}", None, error.hint) from error
@@ -151,6 +159,7 @@ class _StepRun:
             redact=self._redact,
             deadline=self._until,
             project=self._project,
+            cancellation=self._cancellation,
         )
         try:
             step.call(session)
