@@ -1,0 +1,163 @@
+"""Fill in text: the strings of a definition, and recipes such as ``Dockerfile.j2``. The only importer of jinja2.
+
+Pure: text and values in, text out. Jinja2 in its sandbox, every undefined name an error. A definition is parsed as YAML
+before its strings come here, so that a value can never become structure. Called by ``definition`` and by backends.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+
+from prewarm.errors import DefinitionError
+
+if TYPE_CHECKING:  # 20 ms that a definition without {{ … }} need not spend.
+    import jinja2
+
+Variables: TypeAlias = Mapping[str, "str | Mapping[str, str]"]
+
+_MARKS: Final = ("{{", "{%")
+# Shell's ${#name} must not begin a comment that swallows the rest of a step, so comments begin with what nobody writes.
+_NO_COMMENT: Final = ("{#\x00", "\x00#}")
+_UNDEFINED: Final = re.compile(r"'([^']+)'")
+
+
+class Renderer:
+    """Renders the strings of definitions; keeps what it compiled, so one serves a whole project."""
+
+    def __init__(self) -> None:
+        self._environment: jinja2.Environment | None = None
+        self._compiled: dict[str, jinja2.Template] = {}
+
+    def render(self, text: str, variables: Variables) -> str:
+        """Fill in ``{{ name }}``; text without ``{{`` and ``{%`` comes back as it is.
+
+        Raises:
+            DefinitionError: A name is not defined (the nearest one is named), or the text is no valid template.
+        """
+        if not any(mark in text for mark in _MARKS):
+            return text
+        import jinja2
+
+        try:
+            template = self._compiled.get(text)
+            if template is None:
+                if self._environment is None:
+                    self._environment = _environment(_NO_COMMENT)
+                template = self._compiled[text] = self._environment.from_string(text)
+            return template.render(variables)
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, OverflowError, LookupError) as error:
+            _refuse(error, variables)
+
+
+def render_text(text: str, variables: Variables, where: str) -> str:
+    """Fill in one string.
+
+    Args:
+        text: With ``{{ … }}``.
+        variables: By name; a mapping as a value gives ``{{ matrix.python }}``.
+        where: What the message of an error begins with: ``prewarm.yaml:12:5``.
+
+    Raises:
+        DefinitionError: As for ``Renderer.render``, with ``where`` in front.
+    """
+    try:
+        return Renderer().render(text, variables)
+    except DefinitionError as error:
+        raise DefinitionError(f"{where}: {error.message}", hint=error.hint) from error
+
+
+def render_recipe(text: str, values: Mapping[str, object], name: str) -> str:
+    """Fill in a recipe: block tags take no line of their own; filters ``shell`` and ``json`` quote.
+
+    Args:
+        text: The recipe's source.
+        values: By name; whatever the recipe knows how to use.
+        name: What the message of an error begins with.
+
+    Raises:
+        DefinitionError: A name is not defined, or the recipe is no valid template.
+    """
+    import jinja2
+
+    environment = _environment(("{#", "#}"), trim_blocks=True, lstrip_blocks=True)
+    environment.filters["shell"] = shlex.quote
+    environment.filters["json"] = json.dumps
+    try:
+        return environment.from_string(text).render(values)
+    except jinja2.TemplateError as error:
+        line = f":{error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise DefinitionError(f"cannot render {name}{line}: {error.message or error}") from error
+
+
+def _environment(
+    comment: tuple[str, str], *, trim_blocks: bool = False, lstrip_blocks: bool = False
+) -> jinja2.Environment:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    begin, end = comment
+    environment = ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # Neither shell text nor recipes are HTML.
+        comment_start_string=begin,
+        comment_end_string=end,
+        trim_blocks=trim_blocks,
+        lstrip_blocks=lstrip_blocks,
+        finalize=_only_plain_values,
+    )
+    # What is random, or prints the address of an object, would give another key every time.
+    environment.globals = {"range": environment.globals["range"]}
+    del environment.filters["random"]
+    return environment
+
+
+def _only_plain_values(value: object) -> object:
+    import jinja2
+
+    if isinstance(value, str | int | float | jinja2.Undefined):
+        return value
+    raise TypeError(f"a {type(value).__name__} is not text")
+
+
+def _refuse(error: Exception, variables: Variables) -> NoReturn:
+    import jinja2
+
+    match error:
+        case jinja2.TemplateSyntaxError():
+            raise DefinitionError(
+                f"not a valid template: {_sentence(error)}",
+                hint="write {% raw %}…{% endraw %} around text that holds '{{' or '{%' and means it",
+            ) from error
+        case jinja2.UndefinedError():
+            raise DefinitionError(_undefined(str(error), variables), hint=_known(variables)) from error
+        case _:
+            raise DefinitionError(f"cannot be filled in: {_sentence(error)}") from error
+
+
+def _undefined(message: str, variables: Variables) -> str:
+    """Name what is not defined and what is nearest to it, from Jinja's own words (its only account of the name)."""
+    name = (_UNDEFINED.findall(message) or [message])[-1]
+    inner = [key for value in variables.values() if not isinstance(value, str) for key in value]
+    names: Iterable[str] = variables if message.endswith("is undefined") else inner
+    nearest = difflib.get_close_matches(name, list(names), n=1)
+    return f"'{name}' is not defined{f'; did you mean {nearest[0]!r}?' if nearest else ''}"
+
+
+def _known(variables: Variables) -> str:
+    names = [
+        *(name for name, value in variables.items() if isinstance(value, str)),
+        *(f"{name}.{key}" for name, value in variables.items() if not isinstance(value, str) for key in value),
+    ]
+    known = f"defined are: {', '.join(sorted(names))}" if names else "nothing is defined"
+    return f"{known}; add it to 'vars', or say --set NAME=VALUE"
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    return text[:1].lower() + text[1:].rstrip(".")
