@@ -30,6 +30,7 @@ _TAG_TEXT: Final = (
 )
 _BUSY_TIMEOUT_S: Final = 30.0
 _WAIT_STEP_S: Final = 0.05
+_PRIMARY_CODE: Final = 0xFF  # Extended result codes carry the primary one in the low byte.
 
 
 def default_home(environment: Mapping[str, str]) -> Path:
@@ -79,9 +80,7 @@ class Home:
             try:
                 return _open_database(path)
             except sqlite3.DatabaseError:
-                for suffix in ("", "-wal", "-shm"):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.replace(f"{path}{suffix}", f"{path}.damaged{suffix}")
+                _set_aside(path)
             try:
                 return _open_database(path)
             except sqlite3.DatabaseError as error:
@@ -100,14 +99,8 @@ class Home:
             TimeoutError: Somebody else holds it; the message says who, where that is known.
         """
         directory = self.ensure() / "locks"
-        path = directory / name
+        descriptor = _lock_file(directory, name, timeout=timeout, exclusive=exclusive)
         try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise _unusable(path, error) from error
-        try:
-            _acquire(descriptor, name, timeout=timeout, exclusive=exclusive)
             if exclusive:
                 with contextlib.suppress(OSError):  # Who holds it is a courtesy; a full disk must not fail the lock.
                     os.ftruncate(descriptor, 0)
@@ -116,12 +109,55 @@ class Home:
         finally:
             os.close(descriptor)
 
+    def forget_lock(self, name: str) -> bool:
+        """Remove a lock file that nobody holds; say whether it is gone. Whoever waits for it at this moment makes it anew."""
+        try:
+            with self.lock(name, timeout=0):
+                (self.path / "locks" / name).unlink(missing_ok=True)
+        except TimeoutError:
+            return False
+        return True
+
+    def repair(self) -> None:
+        """Set a damaged database aside, so that the next ``connect`` begins a new one; a sound one is left alone."""
+        path = self.ensure() / "state.db"
+        with self.lock("state-repair"):
+            try:
+                with contextlib.closing(_open_database(path)) as connection:
+                    sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and not _looks_damaged(error):
+                    raise _unusable(path, error) from error
+                sound = False
+            if not sound:
+                _set_aside(path)
+
     def lock_holder(self, name: str) -> str:
         """Say who holds a lock, as far as is known: ``process 4711``, or an empty string."""
         try:
             return (self.path / "locks" / name).read_text(encoding="ascii", errors="replace")[:80]
         except OSError:
             return ""
+
+
+def _lock_file(directory: Path, name: str, *, timeout: float | None, exclusive: bool) -> int:
+    """Open a lock file and lock it; again from the start where ``forget_lock`` removed it in between."""
+    path = directory / name
+    while True:
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
+            _acquire(descriptor, name, timeout=timeout, exclusive=exclusive)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _acquire(descriptor: int, name: str, *, timeout: float | None, exclusive: bool) -> None:
@@ -142,6 +178,12 @@ def _acquire(descriptor: int, name: str, *, timeout: float | None, exclusive: bo
             return
 
 
+def _set_aside(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{suffix}", f"{path}.damaged{suffix}")
+
+
 def _open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
@@ -155,7 +197,7 @@ def _open_database(path: Path) -> sqlite3.Connection:
 
 
 def _looks_damaged(error: sqlite3.OperationalError) -> bool:
-    return error.sqlite_errorcode in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return error.sqlite_errorcode & _PRIMARY_CODE in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def _unusable(path: Path, error: Exception) -> HomeError:

@@ -47,9 +47,11 @@ def test_one_that_cannot_be_stopped_does_not_keep_the_others_running():
     def fail() -> None:
         raise OSError("gone")
 
-    with cancellation.calling(lambda: called.append("a")), cancellation.calling(fail):
-        with cancellation.calling(lambda: called.append("b")), pytest.raises(OSError, match="gone"):
-            cancellation.cancel()
+    def add(name: str):
+        return cancellation.calling(lambda: called.append(name))
+
+    with add("a"), cancellation.calling(fail), add("b"), pytest.raises(OSError, match="gone"):
+        cancellation.cancel()
     assert sorted(called) == ["a", "b"]
 
 

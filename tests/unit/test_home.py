@@ -104,3 +104,55 @@ def test_shared_holders_do_not_exclude_each_other(tmp_path):
     with home.lock("k", exclusive=False), home.lock("k", exclusive=False, timeout=0):
         with pytest.raises(TimeoutError), home.lock("k", timeout=0):
             pass
+
+
+def test_a_lock_file_that_nobody_holds_can_be_forgotten(tmp_path):
+    home = Home(tmp_path)
+    with home.lock("k"):
+        assert not home.forget_lock("k")
+    assert home.forget_lock("k")
+    assert not (tmp_path / "locks" / "k").exists()
+
+
+def test_forgetting_lock_files_never_gives_two_holders(tmp_path):
+    home = Home(tmp_path)
+    inside, seen, stop = [], [], threading.Event()
+
+    def hold():
+        while not stop.is_set():
+            with home.lock("k"):
+                inside.append(1)
+                seen.append(len(inside))
+                time.sleep(0.0005)
+                inside.pop()
+
+    threads = [threading.Thread(target=hold) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        home.forget_lock("k")
+        time.sleep(0.0003)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(seen) == {1}
+
+
+def test_a_sound_database_is_not_set_aside_by_a_repair(tmp_path):
+    home = Home(tmp_path)
+    home.connect().close()
+    home.repair()
+    assert not list(tmp_path.glob("*.damaged*"))
+
+
+def test_a_database_damaged_inside_is_set_aside_by_a_repair(tmp_path):
+    home = Home(tmp_path)
+    connection = home.connect()
+    connection.execute("CREATE TABLE t (x)")
+    connection.executemany("INSERT INTO t VALUES (?)", [("y" * 3000,)] * 50)
+    connection.close()
+    damaged = bytearray((tmp_path / "state.db").read_bytes())
+    damaged[4096 * 3 : 4096 * 9] = b"\xff" * (4096 * 6)
+    (tmp_path / "state.db").write_bytes(damaged)
+    home.repair()
+    assert (tmp_path / "state.db.damaged").exists()
