@@ -53,9 +53,18 @@ class PrewarmError(Exception):
 
 
 class DefinitionError(PrewarmError):
-    """Say everything that is wrong with a definition, at once."""
+    """Say everything that is wrong with a definition, at once.
+
+    Args:
+        message: One problem with its place, or how many there are and a line for each.
+        problems: Each of them on its own, with its place; the message alone where it was not found in a file.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems or (message,)
 
 
 class InvalidNameError(DefinitionError):
