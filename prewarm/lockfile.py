@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from prewarm import document
-from prewarm.backends.base import TemplateRef
-from prewarm.definition.model import Json, Network, Resources, SessionOptions
+from prewarm.definition.model import Network, Resources, SessionOptions
 from prewarm.document import Node
 from prewarm.errors import LockFileError, TemplateNotFoundError
 from prewarm.key import TemplateKey
 from prewarm.machine import host_platform
+from prewarm.refs import in_order, ref_from, ref_json
+from prewarm.request import TemplateRef
 
 LOCK_SCHEMA: Final = "prewarm.lock/1"
 LOCK_NAME: Final = "prewarm.lock"
@@ -196,20 +197,6 @@ def dumps(lock: LockFile) -> bytes:
     return (json.dumps(whole, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode("ascii")
 
 
-def ref_json(ref: TemplateRef) -> dict[str, Any]:
-    """Give a ref as JSON, keys sorted, so that equal refs give equal text."""
-    return {"backend": ref.backend, "format": ref.format, "value": _sorted(ref.value)}
-
-
-def ref_from_json(value: object) -> TemplateRef:
-    """Read a ref that ``ref_json`` wrote.
-
-    Raises:
-        ValueError: It is not one.
-    """
-    return _ref(Node(value, "ref"))
-
-
 def _entry_json(entry: LockEntry) -> dict[str, Any]:
     head: dict[str, Any] = {"name": entry.name, "platform": entry.platform, "status": entry.status.value}
     if entry.status is not EntryStatus.CAPTURED or entry.key is None or entry.ref is None:
@@ -225,17 +212,9 @@ def _entry_json(entry: LockEntry) -> dict[str, Any]:
             "resources": asdict(entry.session.resources),
             "idle_timeout_s": entry.session.idle_timeout_s,
             "max_lifetime_s": entry.session.max_lifetime_s,
-            "options": _sorted(entry.session.options),
+            "options": in_order(entry.session.options),
         },
     }
-
-
-def _sorted(value: Json) -> Json:
-    if isinstance(value, Mapping):
-        return {name: _sorted(value[name]) for name in sorted(value)}
-    if isinstance(value, (list, tuple)):
-        return [_sorted(item) for item in value]
-    return value
 
 
 class _UnknownVersionError(ValueError):
@@ -260,7 +239,8 @@ def _entry(node: Node) -> LockEntry:
     status = node.get("status").member(EntryStatus)
     if status is not EntryStatus.CAPTURED:
         return LockEntry(name=name, platform=platform, status=status, reason=node.get("reason").text())
-    ref = _ref(node.get("ref"))
+    node.get("ref").get("backend").text(_BACKEND)
+    ref = ref_from(node.get("ref"))
     env = node.get("env").texts()
     if not all(_VARIABLE.fullmatch(variable) for variable in env):
         node.get("env").complain("an environment: a name in it can be no variable's")
@@ -275,12 +255,6 @@ def _entry(node: Node) -> LockEntry:
         workdir=node.get("workdir").text(_ABSOLUTE),
         env=env,
         session=_session(node.get("session")),
-    )
-
-
-def _ref(node: Node) -> TemplateRef:
-    return TemplateRef(
-        backend=node.get("backend").text(_BACKEND), format=node.get("format").text(), value=node.get("value").object()
     )
 
 
