@@ -1,0 +1,119 @@
+"""The ``prewarm`` command: a table of commands, each imported when it is called and not before.
+
+A build with nothing to do is a fraction of a second, so no command pays for another one's imports; the table has the
+one line about each that ``--help`` and completion show.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "init": "Start a project from a ready-made definition.",
+        "build": "Capture what is not there yet and write the lock file.",
+        "plan": "Say what a build would do, and why.",
+        "keys": "Print the template key of every sandbox.",
+        "explain": "Say what changed since a template was captured.",
+        "check": "Prove that everything in the lock file can be opened.",
+        "open": "Open a session: a shell, or one command.",
+        "exec": "Run a command in a session that is open.",
+        "sessions": "List live sessions, or end some.",
+        "templates": "List the templates that this machine holds.",
+        "gc": "Remove what no lock file and no session needs.",
+        "doctor": "Find out what works on this machine, and how to let the rest work.",
+        "schema": "Print the JSON Schema of prewarm.yaml.",
+        "completion": "Print the completion script of a shell.",
+        "version": "Print the version.",
+    }
+)
+
+_SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def command(name: str, *, example: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a click command that stands in the table.
+
+    Args:
+        name: As in ``COMMANDS``.
+        example: Command lines shown at the end of ``--help``.
+    """
+    lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
+    return click.command(name, short_help=COMMANDS[name], epilog=f"\b\nExamples:\n{lines}", context_settings=_SETTINGS)
+
+
+class LazyGroup(click.Group):
+    """Find commands by the table, importing only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature.
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature.
+        if cmd_name not in COMMANDS:
+            return None
+        found: object = importlib.import_module(f"prewarm.cli.{cmd_name}").COMMAND
+        return found if isinstance(found, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            meant = f"; did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"no command '{args[0]}'{meant}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's.
+    if value and not ctx.resilient_parsing:
+        ctx.invoke(importlib.import_module("prewarm.cli.version").COMMAND)
+        ctx.exit()
+
+
+ROOT: Final = LazyGroup(
+    "prewarm",
+    help=(
+        "Build-time templates for sandboxes.\n\n"
+        "'prewarm build' captures the sandboxes of prewarm.yaml once; applications open sessions from them in "
+        "milliseconds."
+    ),
+    epilog=(
+        "\b\nStart here:\n  prewarm init --template python demo\n  cd demo && prewarm build\n"
+        "  prewarm open python -- python -V"
+    ),
+    context_settings=_SETTINGS,
+    no_args_is_help=True,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version and exit.",
+        )
+    ],
+)
+
+
+def run(arguments: Sequence[str], invocation: object) -> None:
+    """Run one command line; click's own exceptions and everybody's errors come through."""
+    ROOT.main(list(arguments), prog_name="prewarm", standalone_mode=False, obj=invocation)

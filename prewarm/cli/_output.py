@@ -1,0 +1,166 @@
+"""Print: the only module that writes. Data goes to stdout, talk to stderr; both can be read without colour.
+
+Called by the commands with values of the library; it decides nothing. What a sandbox wrote has passed ``_text.clean``
+before it gets here or passes it here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, TextIO, TypeAlias
+
+from prewarm import process
+from prewarm.cli import _text
+from prewarm.definition.model import Json
+from prewarm.errors import PrewarmError, StepFailedError
+
+JsonObject: TypeAlias = Mapping[str, Json]
+LAST_LINES: Final = 40
+_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+_STATUS_COLOURS: Final = {
+    "fresh": "green",
+    "reused": "cyan",
+    "failed": "red",
+    "skipped": "yellow",
+    "capture": "yellow",
+    "reuse": "cyan",
+}
+
+
+def prepare() -> None:
+    """Let no character that a stream cannot encode end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Say whether a stream is a terminal that can move its cursor."""
+    return stream.isatty() and process.environment().get("TERM", "") not in {"", "dumb", "unknown"}
+
+
+def in_colour(stream: TextIO) -> bool:
+    """Say whether a stream takes colour: a terminal, and nobody asked for none (https://no-color.org)."""
+    return is_terminal(stream) and not process.environment().get("NO_COLOR")
+
+
+def is_unicode(stream: TextIO) -> bool:
+    """Say whether a stream can show more than ASCII."""
+    return (stream.encoding or "").lower().replace("-", "") == "utf8"
+
+
+def paint(text: str, *styles: str, stream: TextIO) -> str:
+    """Colour a text where the stream takes colour."""
+    if not styles or not in_colour(stream):
+        return text
+    return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
+
+
+def data(text: str) -> None:
+    """Print what was asked for."""
+    _write(sys.stdout, text + "\n")
+
+
+def raw(chunk: bytes, *, error: bool = False) -> None:
+    """Pass on the bytes of a command in a session, as they are."""
+    stream = sys.stderr if error else sys.stdout
+    stream.buffer.write(chunk)
+    stream.buffer.flush()
+
+
+def json_object(value: JsonObject) -> None:
+    """Print the one object that ``--json`` promises."""
+    data(json.dumps(value, indent=2))
+
+
+def talk(text: str) -> None:
+    """Say something about what is going on."""
+    _write(sys.stderr, text + "\n")
+
+
+def note(text: str) -> None:
+    """Say something that is worth knowing and stops nothing."""
+    talk(f"{paint('note:', 'cyan', stream=sys.stderr)} {_text.clean(text)}")
+
+
+def hint(text: str) -> None:
+    """Say what can be done."""
+    first, *rest = _text.clean_lines(text)
+    talk("\n".join((f"{paint('hint:', 'cyan', stream=sys.stderr)} {first}", *(f"      {line}" for line in rest))))
+
+
+def status(word: str, *, width: int = 0, stream: TextIO) -> str:
+    """Colour a status word, padded to a width."""
+    colour = _STATUS_COLOURS.get(word)
+    return paint(word.ljust(width), *((colour,) if colour else ()), stream=stream)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their headings, columns aligned; the last one as long as it is."""
+    cells = [[_text.clean(cell) for cell in row] for row in rows]
+    widths = [max(len(line[at]) for line in ([*columns], *cells)) for at in range(len(columns))]
+    for number, line in enumerate(([*columns], *cells)):
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        data(paint(padded, "bold", stream=sys.stdout) if number == 0 else padded)
+
+
+def failure(error: BaseException) -> None:
+    """Print an error: what failed, its last lines where a step failed, and the way out on a line of its own."""
+    first, *rest = _text.clean_lines(str(error))
+    talk(f"{paint('error:', 'red', 'bold', stream=sys.stderr)} {first}")
+    for line in rest:
+        talk(f"  {line}")
+    if isinstance(error, StepFailedError):
+        _failed_step(error)
+    if isinstance(error, PrewarmError) and error.hint:
+        hint(error.hint)
+
+
+def error_object(error: PrewarmError) -> JsonObject:
+    """Give an error as the object that ``--json`` prints where there is no answer."""
+    described: dict[str, Json] = {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+    return {"schema": "prewarm.error/1", "error": described}
+
+
+def _failed_step(error: StepFailedError) -> None:
+    text, *more = _text.clean_lines(error.text.strip())
+    talk(f"  step {error.step}: {text}")
+    for line in more:
+        talk(f"    {line}")
+    talk(f"  {_text.clean(error.reason)}{'; it wrote last:' if error.tail else ', having written nothing'}")
+    bar = paint("│", "dim", stream=sys.stderr)
+    for line in error.tail[-LAST_LINES:]:
+        talk(f"    {bar} {_text.clean(line)}")
+
+
+@contextlib.contextmanager
+def stdout_kept_for_data() -> Iterator[None]:
+    """Send what children of this process write to its stdout to stderr instead.
+
+    Hooks run in this process; what a program writes that one of them started must not end up in front of the object
+    that ``--json`` promises.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(text)
+    stream.flush()

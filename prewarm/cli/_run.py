@@ -1,0 +1,104 @@
+"""Run one command line: signals, errors and exit codes, in one place.
+
+Every failure ends here: an error of the tree prints itself and gives its exit code, Ctrl-C and SIGTERM give 130, a
+reader that went away ends the command quietly, and anything else is a bug, whose traceback goes to a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from prewarm import process
+from prewarm.cli import _group, _output
+from prewarm.cli._options import Invocation
+from prewarm.errors import InterruptedBuildError, PrewarmError
+
+EXIT_BUG: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = InterruptedBuildError.exit_code
+EXIT_PIPE: Final = 141  # What a shell reports for a program that SIGPIPE ended.
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; give its exit code."""
+    invocation = Invocation(environment=process.environment())
+    _output.prepare()
+    _end_on_signals()
+    try:
+        code = _invoke(sys.argv[1:] if arguments is None else arguments, invocation)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return EXIT_PIPE
+    return code
+
+
+def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
+    try:
+        _group.run(arguments, invocation)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        return _misused(error)
+    except (KeyboardInterrupt, click.Abort):
+        return _failed(InterruptedBuildError("interrupted"), invocation)
+    except PrewarmError as error:
+        return _failed(error, invocation)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last resort: nothing is swallowed, the traceback is kept.
+        return _bug(error)
+    return invocation.exit_code
+
+
+def _failed(error: PrewarmError, invocation: Invocation) -> int:
+    _output.failure(error)
+    if invocation.as_json and not invocation.answered:
+        _output.json_object(_output.error_object(error))
+    return error.exit_code
+
+
+def _misused(error: click.ClickException) -> int:
+    message = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context is not None else "prewarm"
+    _output.failure(PrewarmError(message[:1].lower() + message[1:], hint=f"'{command} --help' shows what it takes"))
+    return EXIT_USAGE
+
+
+def _bug(error: Exception) -> int:
+    _output.failure(PrewarmError(f"this is a bug in prewarm: {type(error).__name__}: {error}"))
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="prewarm-traceback-", suffix=".txt", delete=False) as file:
+            file.write(text)
+    except OSError:
+        _output.talk(text)
+    else:
+        _output.hint(f"please report it with the traceback, which is in {file.name}")
+    return EXIT_BUG
+
+
+def _end_on_signals() -> None:
+    """Let SIGTERM and a terminal that closes end a command as Ctrl-C does; what is ignored (nohup) stays ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with contextlib.suppress(ValueError):  # Not in the main thread: somebody's program calls main().
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's own last flush find somewhere to write to."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
