@@ -13,6 +13,7 @@
     ├── SessionFailedError            6   a session cannot be opened or used
     │   ├── SessionGoneError          6   it expired, was removed, or never was
     │   ├── SessionStateError         6   a state from another backend or version
+    │   ├── CommandFailedError        6   a command did not exit with 0, and the caller had asked to be told
     │   └── SessionFileError          6   a file operation inside a session failed
     │       ├── SessionFileNotFoundError
     │       └── PathEscapesError          a path or archive member leaves its root
@@ -143,6 +144,24 @@ class SessionGoneError(SessionFailedError):
 
 class SessionStateError(SessionFailedError):
     """Refuse a session state written by another backend or an unknown version."""
+
+
+class CommandFailedError(SessionFailedError):
+    """Say how a command of a session ended, where ``check`` asked for it.
+
+    Args:
+        command_exit_code: Of the command; ``None`` where its time was up.
+        stdout: What it wrote, up to the caller's limit.
+        stderr: The same.
+    """
+
+    def __init__(
+        self, message: str, *, command_exit_code: int | None, stdout: bytes, stderr: bytes, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.command_exit_code = command_exit_code
+        self.stdout = stdout
+        self.stderr = stderr
 
 
 class SessionFileError(SessionFailedError):

@@ -152,6 +152,10 @@ class SessionHandle(Protocol):
         """The backend's own name for it; never reused."""
 
     @property
+    def template_key(self) -> TemplateKey:
+        """Of the template it was born from, which may be older than the one that was asked for."""
+
+    @property
     def files(self) -> FileStore: ...
 
     def start(self, request: ProcessRequest) -> ProcessHandle:

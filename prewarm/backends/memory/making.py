@@ -18,6 +18,7 @@ from prewarm.backends.steps import run_step
 from prewarm.definition.model import Json
 from prewarm.errors import CaptureFailedError, SessionFileError
 from prewarm.inputs import EntryKind, SeedEntry
+from prewarm.key import TemplateKey
 from prewarm.process import Redactor
 from prewarm.request import CaptureStep, TemplateRef
 
@@ -78,7 +79,7 @@ def _bootstrap(
         try:
             with _secrets(files, step, request.secrets):
                 run_step(
-                    _Workbench(sandbox),
+                    _Workbench(sandbox, request.key),
                     step,
                     number=number,
                     total=len(request.steps),
@@ -127,8 +128,9 @@ class _Staged:
 class _Workbench:
     """A ``SessionHandle`` for the steps of a capture: nobody can attach to it."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, template_key: TemplateKey) -> None:
         self.id = "capture"
+        self.template_key = template_key
         self.files = sandbox.files
         self.start = sandbox.start
 

@@ -13,6 +13,7 @@ from prewarm.backends.memory.files import MemoryFiles
 from prewarm.backends.memory.processes import MemoryProcess
 from prewarm.definition.model import Json, Network
 from prewarm.errors import SessionFailedError
+from prewarm.key import TemplateKey
 
 if TYPE_CHECKING:  # The store holds sandboxes, a handle goes through the store.
     from prewarm.backends.memory.store import MemoryStore
@@ -105,11 +106,17 @@ class MemorySession:
     def __init__(self, store: MemoryStore, identity: str) -> None:
         self._store = store
         self._identity = identity
-        self._files = store.alive(identity).sandbox.files
+        session = store.alive(identity)
+        self._files = session.sandbox.files
+        self._template_key = session.request.key
 
     @property
     def id(self) -> str:
         return self._identity
+
+    @property
+    def template_key(self) -> TemplateKey:
+        return self._template_key
 
     @property
     def files(self) -> MemoryFiles:
