@@ -22,6 +22,7 @@ from prewarm.report import TemplateReport
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAMES_A_SECOND: Final = 8
 _SHORTEST_NAME: Final = 8
+_SHORTEST_TEXT: Final = 12
 _STYLES: Final = {"fresh": "green", "reused": "cyan", "failed": "bold red", "skipped": "yellow"}
 
 
@@ -110,9 +111,10 @@ def _head(row: Row, now: float, width: int) -> Text:
     elapsed = _text.duration(now - row.began)
     fixed = len(f"{frame} ") + len(f"  {row.doing}  {elapsed}")
     name = _text.shorten(row.name, max(_SHORTEST_NAME, width - fixed))
-    return Text.assemble(
-        (f"{frame} ", "cyan"), (name, "bold"), f"  {row.doing}  {elapsed}", (f"  {_text.first_line(row.text)}", "dim")
-    )
+    head = Text.assemble((f"{frame} ", "cyan"), (name, "bold"), f"  {row.doing}  {elapsed}")
+    if head.cell_len + _SHORTEST_TEXT <= width:
+        head.append(f"  {_text.first_line(row.text)}", style="dim")
+    return head
 
 
 def _fit(text: Text, width: int) -> Text:

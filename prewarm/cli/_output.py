@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TextIO, TypeAlias
 
 from prewarm import process
@@ -83,9 +83,10 @@ def talk(text: str) -> None:
     _write(sys.stderr, text + "\n")
 
 
-def note(text: str) -> None:
-    """Say something that is worth knowing and stops nothing."""
-    talk(f"{paint('note:', 'cyan', stream=sys.stderr)} {_text.clean(text)}")
+def talker() -> Callable[[str], None]:
+    """Give what says a line on stderr as it is now, whatever stands in its place later."""
+    stream = sys.stderr
+    return lambda text: _write(stream, text + "\n")
 
 
 def hint(text: str) -> None:

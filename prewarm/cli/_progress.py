@@ -12,13 +12,15 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from prewarm.backends.base import Phase
 from prewarm.cli import _output, _text
 from prewarm.cli._board import Board, Row
-from prewarm.pipeline import RunListener
 from prewarm.report import TemplateReport
+
+if TYPE_CHECKING:  # Only its shape is needed here; the pipeline is imported by who runs it.
+    from prewarm.pipeline import RunListener
 
 HEARTBEAT_S: Final = 10.0
 _LONGEST_LINE: Final = 160
@@ -33,7 +35,14 @@ class ProgressKind(enum.Enum):
 
 
 class Quiet:
-    """Says nothing while it runs; the report says what came of it."""
+    """Says nothing while it runs; the report says what came of it.
+
+    Args:
+        talk: Takes one line.
+    """
+
+    def __init__(self, *, talk: Callable[[str], None]) -> None:
+        self._talk = talk
 
     def template_started(self, name: str, key: str, reason: str) -> None: ...
 
@@ -47,7 +56,7 @@ class Quiet:
 
     def note(self, text: str) -> None:
         """Say what the run found worth saying."""
-        _output.note(text)
+        self._talk(f"note: {_text.clean(text)}")
 
 
 class PlainProgress:
@@ -58,7 +67,7 @@ class PlainProgress:
         talk: Takes one line.
     """
 
-    def __init__(self, *, heartbeat_s: float = HEARTBEAT_S, talk: Callable[[str], None] = _output.talk) -> None:
+    def __init__(self, *, heartbeat_s: float = HEARTBEAT_S, talk: Callable[[str], None]) -> None:
         self._board = Board()
         self._heartbeat_s = heartbeat_s
         self._talk = talk
@@ -145,7 +154,7 @@ class LineWriter(io.TextIOBase):
 @contextlib.contextmanager
 def following(kind: ProgressKind) -> Iterator[RunListener]:
     """Show a run while it lasts; what hooks print goes the same way, so that stdout stays for data."""
-    progress = _choose(kind)
+    progress = _choose(kind, _output.talker())
     with _output.stdout_kept_for_data(), progress as listener:
         printed = LineWriter(listener.note)
         try:
@@ -155,11 +164,11 @@ def following(kind: ProgressKind) -> Iterator[RunListener]:
             printed.finish()
 
 
-def _choose(kind: ProgressKind) -> contextlib.AbstractContextManager[RunListener]:
+def _choose(kind: ProgressKind, talk: Callable[[str], None]) -> contextlib.AbstractContextManager[RunListener]:
     if kind is ProgressKind.NONE:
-        return contextlib.nullcontext(Quiet())
+        return contextlib.nullcontext(Quiet(talk=talk))
     if kind is ProgressKind.PLAIN or not (_output.is_terminal(sys.stderr) and _output.is_unicode(sys.stderr)):
-        return PlainProgress()
+        return PlainProgress(talk=talk)
     from prewarm.cli._live import LiveProgress  # rich costs start-up time that only a terminal repays.
 
     return LiveProgress(sys.stderr)

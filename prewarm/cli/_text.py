@@ -65,7 +65,7 @@ def shorten(text: str, width: int) -> str:
 
 def duration(seconds: float) -> str:
     """Say how long: ``0.4s``, ``41.2s``, ``6m 12s``, ``1h 02m``."""
-    if seconds < _MINUTE:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), _MINUTE)
     if minutes < _MINUTE:
