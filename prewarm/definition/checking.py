@@ -6,7 +6,7 @@ for files and by ``construct`` for definitions made in Python; each brings its o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -67,7 +67,7 @@ def check(
         shape: What it must be.
         data: Rendered.
         places: Hears the problems.
-        more_keys: Keys that were taken out before and count as known when the nearest one is named.
+        more_keys: Keys that were taken out before, of it and of a session: known when the nearest one is named.
 
     Returns:
         The checked shape, or ``None`` if there was a problem.
@@ -90,7 +90,8 @@ def _tell(detail: ErrorDetails, shape: type[BaseModel], places: Places, more_key
             places.problem(path[:-1], message)
         case "extra_forbidden":
             inner = _SHAPES[tags[-1]] if tags else shape
-            places.problem(path, _unknown_key(str(path[-1]), tags[-1:], inner, more_keys), at_key=True)
+            more = more_keys if inner is shape or inner is schema.SessionShape else ()
+            places.problem(path, _unknown_key(str(path[-1]), tags[-1:], inner, more), at_key=True)
         case _:
             at_key = path[-1:] == ("[key]",)
             path = path[:-1] if at_key else path
@@ -164,34 +165,40 @@ def _cut(text: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
 
 
-def disagreements(sandbox: schema.SandboxShape) -> Iterator[tuple[Path, str]]:
-    """Find what single fields cannot say: things that belong together, or exclude each other."""
-    if (sandbox.base is None) == (sandbox.extends is None):
+def disagreements(sandbox: Mapping[str, object]) -> Iterator[tuple[Path, str]]:
+    """Find what single fields cannot say: things that belong together, or exclude each other.
+
+    Looks at plain data, so that it speaks up also where other things are wrong.
+    """
+    if ("base" in sandbox) == ("extends" in sandbox):
         yield (), "a sandbox has 'base' or 'extends', and only one of them"
-    for number, seed in enumerate(sandbox.seed):
-        if isinstance(seed, schema.InlineSeedShape) and (seed.content is None) == (seed.base64 is None):
+    for number, seed in _mappings(sandbox.get("seed")):
+        if "source" not in seed and "path" in seed and ("content" in seed) == ("base64" in seed):
             yield ("seed", number), "a file written here has 'content' or 'base64', and only one of them"
-    secrets = sandbox.build.secrets if sandbox.build is not None else []
-    yield from _secrets(secrets)
-    declared = [secret.id for secret in secrets]
-    yield from _undeclared("bootstrap", sandbox.bootstrap, declared)
-    yield from _undeclared("verify", sandbox.verify, declared)
+    build = sandbox.get("build")
+    secrets = _mappings(build.get("secrets")) if isinstance(build, Mapping) else []
+    names = [secret.get("id") for _, secret in secrets]
+    for number, secret in secrets:
+        if names[number] in names[:number]:
+            yield ("build", "secrets", number, "id"), f"the secret '{names[number]}' is declared twice"
+        if ("env" in secret) == ("file" in secret):
+            yield ("build", "secrets", number), "a secret has 'env' or 'file', and only one of them"
+    yield from _undeclared("bootstrap", sandbox.get("bootstrap"), [str(name) for name in names])
+    yield from _undeclared("verify", sandbox.get("verify"), [str(name) for name in names])
 
 
-def _secrets(secrets: Sequence[schema.SecretShape]) -> Iterator[tuple[Path, str]]:
-    for number, secret in enumerate(secrets):
-        if secret.id in {earlier.id for earlier in secrets[:number]}:
-            yield ("build", "secrets", number, "id"), f"the secret '{secret.id}' is declared twice"
-        if (secret.env is None) == (secret.file is None):
-            yield ("build", "secrets", number), f"the secret '{secret.id}' has 'env' or 'file', and only one of them"
-
-
-def _undeclared(phase: str, steps: Sequence[schema.StepShape], declared: list[str]) -> Iterator[tuple[Path, str]]:
-    for number, step in enumerate(steps):
-        for position, name in enumerate(step.secrets):
-            if name not in declared:
+def _undeclared(phase: str, steps: object, declared: list[str]) -> Iterator[tuple[Path, str]]:
+    for number, step in _mappings(steps):
+        wanted = step.get("secrets")
+        for position, name in enumerate(wanted if isinstance(wanted, list) else []):
+            if isinstance(name, str) and name not in declared:
                 told = f"the secret '{name}' is not declared in build.secrets{nearest(name, declared)}"
                 yield (phase, number, "secrets", position), told
+
+
+def _mappings(value: object) -> list[tuple[int, Mapping[str, object]]]:
+    items = value if isinstance(value, list) else []
+    return [(number, item if isinstance(item, Mapping) else {}) for number, item in enumerate(items)]
 
 
 def options_apart(data: Mapping[str, object], backends: Collection[str]) -> dict[str, object]:

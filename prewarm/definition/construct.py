@@ -15,9 +15,9 @@ from pathlib import Path, PurePath
 from typing import TypeAlias
 
 from prewarm.definition import assemble, checking, fields, schema
-from prewarm.definition.link import link
+from prewarm.definition.link import lineage_problems, link
 from prewarm.definition.load import BUILT_IN_BACKENDS
-from prewarm.definition.model import Definition, Project
+from prewarm.definition.model import Definition, ExtendsBase, Project
 from prewarm.definition.problems import Problems
 
 Value: TypeAlias = (
@@ -93,12 +93,10 @@ def define(  # noqa: PLR0913 - the vocabulary of a definition.
         places.problem((), f"'{name}' cannot be a sandbox's name: {error}")
     data = {key: _plain(value) for key, value in said.items() if value is not None}
     backends = BUILT_IN_BACKENDS | {str(backend)}
-    shape = checking.check(
-        schema.SandboxShape, checking.options_apart(data, backends), places, more_keys=tuple(sorted(BUILT_IN_BACKENDS))
-    )
-    if shape is not None:
-        for path, message in checking.disagreements(shape):
-            places.problem(path, message)
+    apart = checking.options_apart(data, backends)
+    shape = checking.check(schema.SandboxShape, apart, places, more_keys=tuple(sorted(BUILT_IN_BACKENDS)))
+    for path, message in checking.disagreements(data):
+        places.problem(path, message)
     problems.raise_if_any()
     if shape is None:
         raise AssertionError("a shape that is refused has a problem")
@@ -122,10 +120,19 @@ def project(namespace: str, directory: Path | str, definitions: Iterable[Definit
     except ValueError as error:
         problems.add("namespace", f"{error}, found '{namespace}'")
 
-    def tell(definition: Definition, field: str, message: str) -> None:
-        _Places(definition.name, problems).problem((field,) if field else (), message)
+    members = tuple(definitions)
+    names = [member.name for member in members]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        problems.add(f"definition '{name}'", "there are two of this name")
 
-    linked = link(tuple(definitions), tell)
+    def tell(name: str, field: str, message: str) -> None:
+        problems.add(f"definition '{name}': {field}", message)
+
+    bases = {member.name: member.template.base for member in members}
+    extends = {name: base.sandbox if isinstance(base, ExtendsBase) else None for name, base in bases.items()}
+    for name, message in lineage_problems(extends):
+        tell(name, "extends", message)
+    linked = link(members, tell)
     problems.raise_if_any()
     return Project(namespace=namespace, directory=Path(directory).absolute(), definitions=linked)
 

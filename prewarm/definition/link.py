@@ -7,73 +7,67 @@ only stand on one of the same backend. Seeds, steps, build and session options a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from prewarm.definition.model import Definition, ExtendsBase
 from prewarm.definition.problems import nearest
 
-Tell: TypeAlias = Callable[[Definition, str, str], None]
+Tell: TypeAlias = Callable[[str, str, str], None]
 
 
-def link(definitions: Sequence[Definition], tell: Tell, *, known: Collection[str] = ()) -> tuple[Definition, ...]:
-    """Complete definitions by what they extend; in the order given.
-
-    Linking what is linked already changes nothing.
+def lineage_problems(extends: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+    """Find whose ``extends`` leads nowhere or in a circle: its name, and what is wrong.
 
     Args:
-        definitions: Each complete in itself.
-        tell: Hears problems: whose, at which field (empty: its name), and what is wrong.
-        known: Further names that there are, of definitions left out because something else is wrong with them.
+        extends: Every sandbox's name, with the name that it extends.
     """
-    by_name: dict[str, Definition] = {}
-    for definition in definitions:
-        if definition.name in by_name:
-            tell(definition, "", f"there are two sandboxes named '{definition.name}'")
-        by_name.setdefault(definition.name, definition)
-    for definition in by_name.values():
-        base = definition.template.base
-        if isinstance(base, ExtendsBase) and base.sandbox not in by_name and base.sandbox not in known:
-            tell(
-                definition,
-                "extends",
-                f"there is no sandbox '{base.sandbox}'{nearest(base.sandbox, {*by_name, *known})}",
-            )
+    judged: set[str] = set()
+    for name, parent in extends.items():
+        if parent is not None and parent not in extends:
+            yield name, f"there is no sandbox '{parent}'{nearest(parent, extends)}"
+        chain: list[str] = []
+        at: str | None = name
+        while at is not None and at in extends and at not in judged:
+            chain.append(at)
+            judged.add(at)
+            at = extends[at]
+        if at in chain:
+            circle = [*chain[chain.index(at) :], at]
+            yield chain[-1], f"'extends' goes in a circle: {' -> '.join(circle)}"
+
+
+def link(definitions: Sequence[Definition], tell: Tell) -> tuple[Definition, ...]:
+    """Complete definitions by what they extend; in the order given. What is linked already stays as it is.
+
+    Args:
+        definitions: No two of one name. One whose parent is missing, or in a circle, is left as it is.
+        tell: Hears problems: whose, at which field, and what is wrong.
+    """
+    by_name = {definition.name: definition for definition in definitions}
     linked: dict[str, Definition] = {}
-    for definition in by_name.values():
-        _complete(definition, by_name, linked, tell)
-    return tuple(linked[definition.name] for definition in by_name.values())
+    for definition in definitions:
+        chain = [definition]
+        while (parent := by_name.get(_extended(chain[-1]) or "")) is not None and parent.name not in linked:
+            if parent.name in {child.name for child in chain}:
+                break
+            chain.append(parent)
+        for child in reversed(chain):
+            ancestor = linked.get(_extended(child) or "")
+            linked[child.name] = child if ancestor is None else _inherit(child, ancestor, tell)
+    return tuple(linked[definition.name] for definition in definitions)
 
 
-def _complete(
-    definition: Definition, by_name: dict[str, Definition], linked: dict[str, Definition], tell: Tell
-) -> None:
-    chain = [definition]
-    while (parent := _parent(chain[-1], by_name, linked)) is not None:
-        if parent in chain:
-            circle = [*(member.name for member in chain[chain.index(parent) :]), parent.name]
-            tell(chain[-1], "extends", f"'extends' goes in a circle: {' -> '.join(circle)}")
-            break
-        chain.append(parent)
-    for child in reversed(chain):
-        if child.name not in linked:
-            base = child.template.base
-            found = linked.get(base.sandbox) if isinstance(base, ExtendsBase) else None
-            linked[child.name] = child if found is None else _inherit(child, found, tell)
-
-
-def _parent(definition: Definition, by_name: dict[str, Definition], linked: dict[str, Definition]) -> Definition | None:
+def _extended(definition: Definition) -> str | None:
     base = definition.template.base
-    if not isinstance(base, ExtendsBase) or definition.name in linked:
-        return None
-    return by_name.get(base.sandbox)
+    return base.sandbox if isinstance(base, ExtendsBase) else None
 
 
 def _inherit(child: Definition, parent: Definition, tell: Tell) -> Definition:
     if "backend" not in child.unsaid and child.backend not in {"auto", parent.backend}:
         tell(
-            child,
+            child.name,
             "backend",
             f"'{child.name}' is captured by '{child.backend}' but extends '{parent.name}', "
             f"which is captured by '{parent.backend}'; say the same in both",

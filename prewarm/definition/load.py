@@ -13,11 +13,11 @@ from typing import Final
 
 from prewarm.definition import assemble, checking, expand, fields, schema
 from prewarm.definition.document import Located, parse
-from prewarm.definition.link import link
+from prewarm.definition.link import lineage_problems, link
 from prewarm.definition.model import Definition, Origin, Project
 from prewarm.definition.problems import Problems
 from prewarm.errors import DefinitionError
-from prewarm.render import Renderer
+from prewarm.render import Renderer, Variables
 
 FILE_NAMES: Final = ("prewarm.yaml", "prewarm.yml")
 BUILT_IN_BACKENDS: Final = frozenset({"docker", "local", "memory"})
@@ -69,6 +69,7 @@ class _Loader:
         self._problems = Problems(str(path))
         self._renderer = Renderer()
         self._places: dict[str, _Places] = {}
+        self._extends: dict[str, str | None] = {}
 
     def load(self) -> Project:
         root = parse(_read(self._path), str(self._path), self._problems)
@@ -80,16 +81,17 @@ class _Loader:
             top.problem((), "expected a mapping with 'namespace' and 'sandboxes'")
             self._problems.raise_if_any()
         header = self._header(root, top)
-        declared = header.vars if header is not None else {}
         sandboxes = self._sandboxes(root, top)
         used = frozenset().union(*(expand.used_names(sandbox) for sandbox in sandboxes.values()))
         names = expand.variables(
-            declared, used=used, given=self._given, environment=self._environment, tell=top.problem
+            _declared(root), used=used, given=self._given, environment=self._environment, tell=top.problem
         )
         definitions = [
             definition for name, sandbox in sandboxes.items() for definition in self._expand(name, sandbox, names)
         ]
-        linked = link(definitions, self._tell_link, known=frozenset(self._places))
+        for name, message in lineage_problems(self._extends):
+            self._places[name].problem(("extends",), message)
+        linked = link(definitions, lambda name, field, message: self._places[name].problem((field,), message))
         self._problems.raise_if_any()
         if header is None:
             raise AssertionError("a head that is refused has a problem")
@@ -127,43 +129,41 @@ class _Loader:
         places = _Places(self._path, sandbox, self._problems)
         definitions = []
         for combination in expand.combinations(sandbox, places.problem):
-            full_name = name + combination.suffix
-            try:
-                fields.name(full_name)
-            except ValueError as error:
-                places.problem((), f"'{full_name}' cannot be a sandbox's name: {error}", at_key=True)
-            self._places.setdefault(full_name, places)
-            shape = self._check(sandbox, {**names, "matrix": combination.values}, places)
-            if shape is not None:
-                line, column = sandbox.key
-                origin = Origin(file=self._path.absolute(), line=line, column=column)
-                definitions.append(assemble.definition(full_name, shape, origin))
+            definition = self._define(
+                name + combination.suffix, sandbox, {**names, "matrix": combination.values}, places
+            )
+            definitions += [definition] if definition is not None else []
         return definitions
 
-    def _check(
-        self, sandbox: Located, names: Mapping[str, str | Mapping[str, str]], places: _Places
-    ) -> schema.SandboxShape | None:
+    def _define(self, name: str, sandbox: Located, names: Variables, places: _Places) -> Definition | None:
+        try:
+            fields.name(name)
+        except ValueError as error:
+            places.problem((), f"'{name}' cannot be a sandbox's name: {error}", at_key=True)
+        if name in self._places:
+            places.problem((), f"there are two sandboxes named '{name}'", at_key=True)
+            return None
+        self._places[name] = places
+        shape = self._check(name, sandbox, names, places)
+        if shape is None:
+            return None
+        line, column = sandbox.key
+        return assemble.definition(name, shape, Origin(file=self._path.absolute(), line=line, column=column))
+
+    def _check(self, name: str, sandbox: Located, names: Variables, places: _Places) -> schema.SandboxShape | None:
         places.unclear = set()
         filler = expand.Filler(self._renderer, places.problem)
         data = filler.mapping(sandbox, names, without=frozenset({"matrix"}))
         places.unclear = filler.failed
         backends = BUILT_IN_BACKENDS | {str(data.get("backend", "auto"))}
         more_keys = ("matrix", *sorted(backends - {"auto"}))
-        separated = checking.options_apart(data, backends)
-        shape = checking.check(schema.SandboxShape, separated, places, more_keys=more_keys)
-        if shape is None:
-            return None
-        found = list(checking.disagreements(shape))
+        shape = checking.check(schema.SandboxShape, checking.options_apart(data, backends), places, more_keys=more_keys)
+        found = list(checking.disagreements(data))
         for path, message in found:
             places.problem(path, message)
+        extends = data.get("extends")
+        self._extends[name] = extends if isinstance(extends, str) and not filler.failed else None
         return shape if not found and not filler.failed else None
-
-    def _tell_link(self, definition: Definition, field: str, message: str) -> None:
-        places = self._places[definition.name]
-        if field:
-            places.problem((field,), message)
-        else:
-            places.problem((), message, at_key=True)
 
 
 class _Places:
@@ -197,6 +197,13 @@ def _read(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise DefinitionError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _declared(root: Located) -> dict[str, str | None]:
+    """Give the variables as they stand in the file; one of a wrong type is a problem already, so its text will do."""
+    variables = root.entries.get("vars")
+    entries = variables.entries if variables is not None else {}
+    return {name: None if item.value is None else item.text for name, item in entries.items()}
 
 
 def _plain(located: Located) -> object:
