@@ -75,10 +75,10 @@ class Board:
         if text and not text.isspace():
             self._change(name, lambda row: replace(row, last=text[-_LONGEST_LINE:]))
 
-    def end(self, name: str) -> None:
-        """Take a row away; one that is not there is fine."""
+    def end(self, name: str) -> bool:
+        """Take a row away; say whether it was there."""
         with self._lock:
-            self._rows.pop(name, None)
+            return self._rows.pop(name, None) is not None
 
     def rows(self) -> tuple[Row, ...]:
         """Give the rows as they are now."""

@@ -12,15 +12,15 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Set as AbstractSet
+from typing import Final, Protocol, Self
 
 from prewarm.backends.base import Phase
 from prewarm.cli import _output, _text
 from prewarm.cli._board import Board, Row
+from prewarm.cli._live import LiveProgress
+from prewarm.listening import RunListener, Silent
 from prewarm.report import TemplateReport
-
-if TYPE_CHECKING:  # Only its shape is needed here; the pipeline is imported by who runs it.
-    from prewarm.pipeline import RunListener
 
 HEARTBEAT_S: Final = 10.0
 _LONGEST_LINE: Final = 160
@@ -34,25 +34,25 @@ class ProgressKind(enum.Enum):
     NONE = "none"
 
 
-class Quiet:
+class Listening(RunListener, Protocol):
+    """A listener that knows of which templates it has said how they ended."""
+
+    @property
+    def told(self) -> AbstractSet[str]:
+        """Names of templates whose end stands on the screen, in the words of the report."""
+
+
+class Quiet(Silent):
     """Says nothing while it runs; the report says what came of it.
 
     Args:
         talk: Takes one line.
     """
 
+    told: AbstractSet[str] = frozenset()
+
     def __init__(self, *, talk: Callable[[str], None]) -> None:
         self._talk = talk
-
-    def template_started(self, name: str, key: str, reason: str) -> None: ...
-
-    def phase(self, name: str, phase: Phase) -> None: ...
-
-    def step(self, name: str, number: int, total: int, text: str) -> None: ...
-
-    def line(self, name: str, text: str) -> None: ...
-
-    def template_finished(self, report: TemplateReport) -> None: ...
 
     def note(self, text: str) -> None:
         """Say what the run found worth saying."""
@@ -66,6 +66,8 @@ class PlainProgress:
         heartbeat_s: Seconds between two signs of life.
         talk: Takes one line.
     """
+
+    told: AbstractSet[str] = frozenset()
 
     def __init__(self, *, heartbeat_s: float = HEARTBEAT_S, talk: Callable[[str], None]) -> None:
         self._board = Board()
@@ -100,9 +102,7 @@ class PlainProgress:
         self._board.line(name, text)
 
     def template_finished(self, report: TemplateReport) -> None:
-        known = any(row.name == report.name for row in self._board.rows())
-        self._board.end(report.name)
-        if known:
+        if self._board.end(report.name):
             self._say(f"{report.name}: {report.status.value} after {_text.duration(report.total_s)}")
 
     def note(self, text: str) -> None:
@@ -152,7 +152,7 @@ class LineWriter(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def following(kind: ProgressKind) -> Iterator[RunListener]:
+def following(kind: ProgressKind) -> Iterator[Listening]:
     """Show a run while it lasts; what hooks print goes the same way, so that stdout stays for data."""
     progress = _choose(kind, _output.talker())
     with _output.stdout_kept_for_data(), progress as listener:
@@ -164,11 +164,9 @@ def following(kind: ProgressKind) -> Iterator[RunListener]:
             printed.finish()
 
 
-def _choose(kind: ProgressKind, talk: Callable[[str], None]) -> contextlib.AbstractContextManager[RunListener]:
+def _choose(kind: ProgressKind, talk: Callable[[str], None]) -> contextlib.AbstractContextManager[Listening]:
     if kind is ProgressKind.NONE:
         return contextlib.nullcontext(Quiet(talk=talk))
     if kind is ProgressKind.PLAIN or not (_output.is_terminal(sys.stderr) and _output.is_unicode(sys.stderr)):
         return PlainProgress(talk=talk)
-    from prewarm.cli._live import LiveProgress  # rich costs start-up time that only a terminal repays.
-
-    return LiveProgress(sys.stderr)
+    return LiveProgress(sys.stderr, talk=talk)

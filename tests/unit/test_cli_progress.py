@@ -14,7 +14,7 @@ import pytest
 from prewarm.backends.base import Phase
 from prewarm.cli import _progress
 from prewarm.cli._board import Board, Row
-from prewarm.cli._live import lines
+from prewarm.cli._screen import lines
 from prewarm.cli._progress import LineWriter, PlainProgress, sign_of_life
 from prewarm.failure import Failure  # noqa: F401 - the driver takes it from here.
 from prewarm.key import TemplateKey
@@ -268,7 +268,7 @@ def test_rows_on_a_terminal_neither_tear_nor_stay(columns, rows, hostile):
     assert sum("analyst  bootstrap 2/5" in line for line in while_running) == 1
     assert sum("quite-a-" in line for line in while_running) == 1
     assert not any("base  bootstrap" in line for line in while_running)
-    assert "fresh    base  3f2a9c1b7d04  12.3s" in " ".join(while_running)
+    assert "fresh    base  3f2a9c1b7d04   12.3s" in " ".join(while_running)
     assert screen.finish() == 0
     at_the_end = [line for line in screen.text.splitlines() if line]
     assert at_the_end[-1].startswith("the report")
