@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from prewarm.backends.base import FileStore
+from prewarm.backends.hosting import FileKind, FileStore
 from prewarm.errors import PathEscapesError, SessionFileError, SessionFileNotFoundError
 
 CHUNK: Final = 1024 * 1024
@@ -71,6 +71,40 @@ def upload(files: FileStore, source: Path, target: str) -> None:
         directory, name = posixpath.split(target)
     with pack(source, name) as archive:
         files.put_tree(directory or "/", archive)
+
+
+def download(files: FileStore, source: str, target: Path) -> None:
+    """Copy a file (to ``target``, or into it where that is a directory) or a directory's contents (into it).
+
+    Raises:
+        PathEscapesError: As ``unpack``.
+        SessionFileError: As ``unpack`` and ``FileStore`` do.
+    """
+    if _is_directory(files, source):
+        unpack(files.get_tree(source), target)
+        return
+    final = target / posixpath.basename(source) if target.is_dir() else target
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".prewarm-") as beside:
+            unpack(files.get_tree(source), Path(beside))
+            for name in os.listdir(beside):  # One: the file, under the name that the archive gives it.
+                os.replace(os.path.join(beside, name), final)
+    except OSError as error:
+        raise SessionFileError(f"cannot write {error.filename or final}: {error.strerror or error}") from error
+
+
+def _is_directory(files: FileStore, path: str) -> bool:
+    kind = files.stat(path).kind
+    if kind is not FileKind.SYMLINK:
+        return kind is FileKind.DIRECTORY
+    try:
+        files.list(path)  # Follows the link, which ``stat`` does not.
+    except SessionFileNotFoundError:
+        raise
+    except SessionFileError:
+        return False
+    return True
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, str]]:

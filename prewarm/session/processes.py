@@ -1,0 +1,172 @@
+"""A command that runs in a session while the application goes on: what ``Session.spawn`` gives."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import selectors
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Final, Self
+
+from prewarm.backends.hosting import ProcessHandle
+
+_CHUNK: Final = 65536
+_LINE_LIMIT: Final = 1024 * 1024
+_POLL_S: Final = 0.05
+_GRACE_S: Final = 0.2
+
+
+class Stream(enum.Enum):
+    """Which of a command's two outputs."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A piece of output: a chunk as it came, or one whole line with its line end."""
+
+    stream: Stream
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """The piece as text without its line end; undecodable bytes are surrogate escapes."""
+        return self.data.decode("utf-8", "surrogateescape").rstrip("\r\n")
+
+
+class Process:
+    """A running command. A context manager: at its end the command and all its descendants are killed.
+
+    One thread reads, any thread may write, wait, kill and close.
+
+    Args:
+        handle: The backend's.
+    """
+
+    def __init__(self, handle: ProcessHandle) -> None:
+        self._handle = handle
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The raw stream, ``None`` unless ``spawn`` was told ``stdin=True`` or given a terminal."""
+        return self._handle.stdin
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """The raw stream."""
+        return self._handle.stdout
+
+    @property
+    def stderr(self) -> IO[bytes]:
+        """The raw stream."""
+        return self._handle.stderr
+
+    def write(self, data: bytes | str) -> None:
+        """Write all of it to the command's standard input.
+
+        Raises:
+            BrokenPipeError: The command has closed it or has ended.
+            ValueError: It was spawned without standard input, or ``close_stdin`` was called.
+        """
+        stream = self._handle.stdin
+        if stream is None:
+            raise ValueError("the command has no standard input; spawn it with stdin=True")
+        rest = memoryview(data.encode() if isinstance(data, str) else data)
+        while rest:
+            rest = rest[stream.write(rest) or 0 :]
+        stream.flush()
+
+    def close_stdin(self) -> None:
+        """Let the command read the end of its standard input. Twice is fine."""
+        if self._handle.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._handle.stdin.close()
+
+    def chunks(self, *, timeout: float | None = None) -> Iterator[Output]:
+        """Give both streams' output as it comes, until both have ended, or the command has and is silent.
+
+        Args:
+            timeout: Seconds after which it stops; the command goes on, and the next call goes on from there.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ended_at: float | None = None
+        with selectors.DefaultSelector() as selector:
+            for stream, name in ((self._handle.stdout, Stream.STDOUT), (self._handle.stderr, Stream.STDERR)):
+                if not stream.closed:
+                    selector.register(stream.fileno(), selectors.EVENT_READ, name)
+            while selector.get_map():
+                now = time.monotonic()
+                over = (deadline is not None and now >= deadline) or (
+                    ended_at is not None and now >= ended_at + _GRACE_S
+                )
+                if over:
+                    return
+                events = selector.select(_POLL_S if deadline is None else min(_POLL_S, deadline - now))
+                if not events and ended_at is None and self._handle.wait(0) is not None:
+                    ended_at = now
+                for ready, _ in events:
+                    data = _read(ready.fd)
+                    if data:
+                        yield Output(ready.data, data)
+                    else:
+                        selector.unregister(ready.fd)
+
+    def lines(self, *, timeout: float | None = None) -> Iterator[Output]:
+        """Give both streams' output line by line, each with its line end.
+
+        The last line of a stream may lack it, and one of more than a mebibyte comes in pieces.
+
+        Args:
+            timeout: As for ``chunks``; a line begun by then is given as it stands.
+        """
+        begun = {Stream.STDOUT: b"", Stream.STDERR: b""}
+        for chunk in self.chunks(timeout=timeout):
+            *whole, begun[chunk.stream] = (begun[chunk.stream] + chunk.data).split(b"\n")
+            for line in whole:
+                yield Output(chunk.stream, line + b"\n")
+            if len(begun[chunk.stream]) > _LINE_LIMIT:
+                yield Output(chunk.stream, begun[chunk.stream])
+                begun[chunk.stream] = b""
+        for stream, rest in begun.items():
+            if rest:
+                yield Output(stream, rest)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for the end; give the exit code (128 + n for signal n), or ``None`` after ``timeout`` seconds.
+
+        A command that writes much is waited for while somebody reads (``chunks``, ``lines``), or it blocks.
+        """
+        return self._handle.wait(timeout)
+
+    def kill(self) -> None:
+        """End the command and all its descendants. Twice is fine."""
+        self._handle.kill()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Tell the command's terminal its size; without a terminal, nothing."""
+        self._handle.resize(columns, rows)
+
+    def close(self) -> None:
+        """Let go of the streams; the command goes on. Twice is fine."""
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.kill()
+        self.close()
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return b""
+    except OSError:  # EIO: the other end of a pty is gone, which is how a pty says end of file.
+        return b""
