@@ -64,6 +64,7 @@ CONF
   local deb
   for deb in "$apt"/debs/*.deb; do dpkg -x "$deb" "$cache/engine"; done
   rm -rf "$apt"
+  ln -sf /usr/bin/tini-static "$cache/engine/usr/bin/docker-init"
   touch "$cache/engine/.complete"
 }
 

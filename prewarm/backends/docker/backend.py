@@ -1,0 +1,126 @@
+"""``DockerBackend``: both halves of the protocol, each answered by the module that knows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from prewarm.backends.context import BackendContext, Feature, Health
+from prewarm.backends.docker import policy, sessions, templates
+from prewarm.backends.docker.engine import Engine
+from prewarm.backends.docker.names import BACKEND, CAPTURE_FORMAT
+from prewarm.backends.docker.workplace import abandoned, under_way
+
+if TYPE_CHECKING:
+    from prewarm.backends.capturing import (
+        CaptureObserver,
+        CaptureRequest,
+        Litter,
+        Probe,
+        StagedTemplate,
+        TemplateRecord,
+    )
+    from prewarm.backends.docker.handle import DockerSession
+    from prewarm.backends.hosting import OpenRequest, SessionRecord
+    from prewarm.definition.model import Base, Json
+    from prewarm.key import TemplateKey
+    from prewarm.request import ResolvedBase, TemplateRef
+
+_FEATURES: Final = frozenset(
+    {
+        Feature.PROCESSES,
+        Feature.ROOTFS,
+        Feature.IMAGES,
+        Feature.DOCKERFILES,
+        Feature.CROSS_PROCESS,
+        Feature.NETWORK_POLICY,
+        Feature.NETWORK,
+        Feature.LIMITS,
+        Feature.SECRETS,
+        Feature.TERMINAL,
+        Feature.SELF_EXPIRY,
+    }
+)
+
+
+class DockerBackend:
+    """Templates as images, sessions as containers. Thread-safe; does no work before it is asked.
+
+    Args:
+        context: Where it keeps the directories of builds, and the environment that says which engine.
+    """
+
+    def __init__(self, context: BackendContext) -> None:
+        self._home = context.home
+        self._environment = context.environment
+        self._engine = Engine(context.environment)
+
+    @property
+    def name(self) -> str:
+        return BACKEND
+
+    @property
+    def capture_format(self) -> str:
+        return CAPTURE_FORMAT
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        return _FEATURES
+
+    def check(self) -> Health:
+        """Find out whether the engine answers and there is a builder."""
+        from prewarm.backends.docker.health import check
+
+        return check(self._engine)
+
+    def option_problems(self, template: Mapping[str, Json], session: Mapping[str, Json]) -> Sequence[str]:
+        return policy.problems(template, session)
+
+    def resolve_base(self, base: Base, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
+        from prewarm.backends.docker import bases
+
+        return bases.resolve(self._engine, base, project=project, platform=platform, sha256=sha256)
+
+    def capture(self, request: CaptureRequest, observer: CaptureObserver) -> AbstractContextManager[StagedTemplate]:
+        from prewarm.backends.docker.capture import capture
+
+        return capture(self._engine, self._home, request, observer)
+
+    def probe(self, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> Sequence[Probe]:
+        return templates.probe(self._engine, wanted)
+
+    def find(self, namespace: str, key: TemplateKey) -> TemplateRef | None:
+        return templates.find(self._engine, namespace, key)
+
+    def templates(self, namespace: str | None = None) -> Sequence[TemplateRecord]:
+        return templates.list_templates(self._engine, namespace)
+
+    def remove(self, ref: TemplateRef) -> None:
+        templates.remove(self._engine, ref)
+
+    def litter(self, namespace: str | None = None) -> Sequence[Litter]:
+        from prewarm.backends.capturing import Litter
+
+        found = templates.litter(self._engine, namespace, lambda identity: under_way(self._home, identity))
+        for path in abandoned(self._home):
+            found.append(
+                Litter(description=f"directory of an unfinished capture: {path.name}", size=0, remove=_removing(path))
+            )
+        return found
+
+    def open(self, request: OpenRequest) -> DockerSession:
+        allowed = [one for one in self._environment.get(policy.ALLOWED_MOUNTS, "").split(":") if one.startswith("/")]
+        return sessions.open_session(self._engine, request, allowed)
+
+    def attach(self, state: Mapping[str, Json]) -> DockerSession:
+        return sessions.attach(self._engine, state)
+
+    def sessions(self, namespace: str | None = None) -> Sequence[SessionRecord]:
+        return sessions.list_sessions(self._engine, namespace)
+
+
+def _removing(path: Path) -> Callable[[], None]:
+    return lambda: shutil.rmtree(path, ignore_errors=True)

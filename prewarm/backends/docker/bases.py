@@ -1,0 +1,202 @@
+"""What a capture starts from: found by content for the key, then brought into the engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from prewarm.backends.capturing import CaptureRequest
+from prewarm.backends.docker import dockerfile
+from prewarm.backends.docker.engine import Engine, raw, refused, translated
+from prewarm.backends.docker.images import ImageFacts, facts
+from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY, base_tag
+from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
+from prewarm.errors import CaptureFailedError, TemplateNotFoundError, UnkeyableInputError, UnsupportedOptionError
+from prewarm.request import ResolvedBase
+
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_SHOWN: Final = 19
+
+
+def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
+    """Find a base by content, for the key; nothing is pulled.
+
+    An image that the engine holds is taken by its registry digest where it has one, so that machines agree, and by its
+    id otherwise. One that it does not hold is asked for at its registry.
+
+    Raises:
+        UnkeyableInputError: It does not exist or cannot be read.
+        BackendUnavailableError: The engine does not answer.
+    """
+    match base:
+        case ImageBase(reference=reference):
+            return _image(engine, reference, platform)
+        case RootfsBase():
+            digest = sha256(project / base.path)
+            if base.sha256 is not None and digest != base.sha256:
+                raise UnkeyableInputError(
+                    f"base '{base.path}' is not the archive expected: sha256 {digest}, not {base.sha256}",
+                    hint="put the right archive there, or its digest into the definition",
+                )
+            return ResolvedBase(
+                digest=f"sha256:{digest}",
+                description=f"{base.path} (sha256:{digest[:12]}…)",
+                value={"rootfs": base.path, "sha256": digest},
+            )
+        case DockerfileBase():
+            found = dockerfile.read(
+                base, project=project, sha256=sha256, image=lambda name: _image(engine, name, platform).digest
+            )
+            return ResolvedBase(
+                digest=f"sha256:{found.digest}",
+                description=f"{base.context}/{base.dockerfile} (sha256:{found.digest[:12]}…)",
+                value={
+                    "dockerfile": base.dockerfile,
+                    "context": base.context,
+                    "target": base.target,
+                    "args": dict(base.args),
+                    "sha256": found.digest,
+                },
+            )
+        case HostBase():
+            raise UnsupportedOptionError(
+                "the docker backend has no base 'host'", hint="name an image, or use the local backend"
+            )
+        case ExtendsBase():
+            raise AssertionError("an extended sandbox is resolved by its template")
+
+
+def _image(engine: Engine, reference: str, platform: str) -> ResolvedBase:
+    if reference.startswith(("oci:", "oci-archive:")):
+        raise UnsupportedOptionError(
+            f"the docker backend cannot start from '{reference}'", hint="load it: docker load, then name the image"
+        )
+    found = facts(engine, reference)
+    if found is not None and _same_platform(found.platform, platform):
+        digest = _registry_digest(found, reference) or found.id
+        return ResolvedBase(
+            digest=digest, description=f"{reference} ({digest[:_SHOWN]}…)", value={"image": found.id, "name": reference}
+        )
+    digest = _ask_registry(engine, reference)
+    return ResolvedBase(
+        digest=digest, description=f"{reference} ({digest[:_SHOWN]}…)", value={"pull": pinned(reference, digest)}
+    )
+
+
+def pinned(reference: str, digest: str) -> str:
+    """Give a reference by digest: without its tag, with the digest."""
+    name = reference.partition("@")[0]
+    head, slash, tail = name.rpartition("/")
+    return f"{head}{slash}{tail.partition(':')[0]}@{digest}"
+
+
+def _same_platform(found: str, wanted: str) -> bool:
+    return found == wanted or found.split("/")[:2] == wanted.split("/")[:2]
+
+
+def _registry_digest(found: ImageFacts, reference: str) -> str | None:
+    name = pinned(reference, "").rstrip("@")
+    for one in found.digests:
+        repository, _, digest = one.partition("@")
+        if _DIGEST.fullmatch(digest) and (repository == name or repository.endswith(f"/{name}")):
+            return digest
+    return None
+
+
+def _ask_registry(engine: Engine, reference: str) -> str:
+    from docker.errors import APIError
+
+    with translated():
+        try:
+            answer = raw(engine.api).inspect_distribution(reference)
+        except APIError as error:
+            raise UnkeyableInputError(
+                f"base image '{reference}' is not in the engine, and its registry does not give it: {error.explanation}",
+                hint=f"check the name; 'docker pull {reference}' shows what is wrong",
+            ) from error
+    digest = str((answer.get("Descriptor") or {}).get("digest"))
+    if not _DIGEST.fullmatch(digest):
+        raise UnkeyableInputError(f"the registry of '{reference}' names no digest for it")
+    return digest
+
+
+def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str, object], str], None]) -> ImageFacts:
+    """Bring the base into the engine, tagged so that a build can name it (``names.base_tag``).
+
+    Args:
+        engine: Where.
+        request: Whose base.
+        build: Builds a Dockerfile of the author's own, from the base's value, to a tag.
+
+    Raises:
+        CaptureFailedError: It cannot be pulled, imported or built.
+        TemplateNotFoundError: The template that it extends has gone.
+    """
+    base, value = request.base, request.base.value
+    if base.parent is not None:
+        found = facts(engine, str(base.parent.value.get("image")))
+        if found is None or LABEL_KEY not in found.labels:
+            raise TemplateNotFoundError(f"the template that '{request.name}' extends is not in the engine any more")
+    elif "image" in value:
+        found = facts(engine, str(value["image"]))
+        if found is None:
+            raise CaptureFailedError(
+                f"base image '{value.get('name')}' of '{request.name}' has gone from the engine", hint="build again"
+            )
+    elif "pull" in value:
+        found = _pull(engine, str(value["pull"]), request.platform)
+    elif "rootfs" in value:
+        tag = f"{BASE_REPOSITORY}:rootfs-{value['sha256']}"
+        found = facts(engine, tag) or _import(engine, request.project / str(value["rootfs"]), tag)
+    else:
+        tag = f"{BASE_REPOSITORY}:dockerfile-{value['sha256']}"
+        found = facts(engine, tag)
+        if found is None:
+            build(value, tag)
+            found = facts(engine, tag)
+        if found is None:
+            raise CaptureFailedError(f"the image built from {base.description} is not in the engine")
+    with translated():
+        repository, _, tag = base_tag(found.id).rpartition(":")
+        engine.api.tag(found.id, repository, tag)
+    return found
+
+
+def _pull(engine: Engine, reference: str, platform: str) -> ImageFacts:
+    from docker.errors import APIError
+
+    found = facts(engine, reference)
+    if found is not None and _same_platform(found.platform, platform):
+        return found
+    with translated():
+        try:
+            name, _, digest = reference.partition("@")
+            for event in engine.api.pull(name, tag=digest, platform=platform, stream=True, decode=True):
+                if "error" in event:
+                    raise CaptureFailedError(f"base image '{reference}' cannot be pulled: {event['error']}")
+        except APIError as error:
+            raise CaptureFailedError(f"base image '{reference}' cannot be pulled: {error.explanation}") from error
+    found = facts(engine, reference)
+    if found is None:
+        raise CaptureFailedError(f"base image '{reference}' was pulled and is not in the engine")
+    return found
+
+
+def _import(engine: Engine, archive: Path, tag: str) -> ImageFacts:
+    from docker.errors import APIError
+
+    repository, _, label = tag.rpartition(":")
+    with translated():
+        try:
+            with archive.open("rb") as data:
+                engine.api.import_image_from_stream(data, repository=repository, tag=label)
+        except APIError as error:
+            raise refused(error) from error
+        except OSError as error:
+            raise CaptureFailedError(f"base '{archive}' cannot be read: {error.strerror}") from error
+    found = facts(engine, tag)
+    if found is None:
+        raise CaptureFailedError(f"base '{archive}' was imported and is not in the engine")
+    return found

@@ -1,0 +1,35 @@
+"""Whether the docker backend can work here: an engine that answers, new enough, and a builder."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prewarm.backends.context import Finding, Health
+from prewarm.backends.docker.engine import Engine
+from prewarm.errors import PrewarmError
+from prewarm.process import Command, run
+
+_TIMEOUT_S: Final = 5.0
+
+
+def check(engine: Engine) -> Health:
+    """Look at the engine and the builder; changes nothing, never raises."""
+    try:
+        version = engine.api.api_version
+    except PrewarmError as error:
+        return Health(findings=(Finding(subject="docker engine", ok=False, detail=error.message, hint=error.hint),))
+    findings = [Finding(subject="docker engine", ok=True, detail=f"API {version}")]
+    outcome = run(Command(argv=("docker", "buildx", "version"), env=engine.environment, timeout_s=_TIMEOUT_S))
+    if outcome.ok:
+        detail = outcome.stdout.decode("utf-8", "replace").strip()
+        findings.append(Finding(subject="docker buildx", ok=True, detail=detail))
+    else:
+        findings.append(
+            Finding(
+                subject="docker buildx",
+                ok=False,
+                detail=outcome.describe(),
+                hint="install Docker's command line and its buildx plugin (packages docker-cli and docker-buildx)",
+            )
+        )
+    return Health(findings=tuple(findings))

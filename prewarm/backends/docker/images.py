@@ -1,0 +1,151 @@
+"""Look at images without running anything of them: what they are, who their users are, what they carry.
+
+``look`` makes a container that is never started, because the engine gives files of containers only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from prewarm.backends.docker.accounts import Accounts
+from prewarm.backends.docker.archive import path_facts
+from prewarm.backends.docker.engine import Engine, raw, translated
+from prewarm.backends.docker.names import LABEL_BUILD, LABEL_ROLE, LABEL_SCHEMA, ROLE_BUILD, SCHEMA, build_container
+from prewarm.key import TemplateKey
+
+if TYPE_CHECKING:
+    from docker.api.client import APIClient
+
+_LARGEST_ACCOUNT_FILE: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What is known of an image without its files.
+
+    Attributes:
+        id: ``sha256:…`` of its configuration.
+        size: Bytes of all its layers.
+        labels: As they stand.
+        env: Its own variables.
+        tags: Names that point at it.
+        digests: ``name@sha256:…`` of registries it came from or went to.
+        platform: ``os/arch``.
+        layers: Digests of its layers' contents, lowest first.
+    """
+
+    id: str
+    size: int
+    labels: dict[str, str]
+    env: dict[str, str]
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    platform: str
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFiles:
+    """What a capture must know of its base's files.
+
+    Attributes:
+        accounts: Its users and groups.
+        has_shell: Whether ``/bin/sh`` is there.
+        has_apt: Whether ``/usr/bin/apt-get`` is there.
+        has_workdir: Whether the definition's ``workdir`` is there already.
+    """
+
+    accounts: Accounts
+    has_shell: bool
+    has_apt: bool
+    has_workdir: bool
+
+
+def facts(engine: Engine, reference: str) -> ImageFacts | None:
+    """Inspect an image by id or name; ``None`` if the engine does not hold it.
+
+    Raises:
+        BackendUnavailableError: The engine does not answer.
+    """
+    from docker.errors import NotFound
+
+    with translated():
+        try:
+            found = raw(engine.api).inspect_image(reference)
+        except NotFound:
+            return None
+    config = found.get("Config") or {}
+    variant = f"/{found['Variant']}" if found.get("Variant") else ""
+    return ImageFacts(
+        id=found["Id"],
+        size=int(found.get("Size") or 0),
+        labels=dict(config.get("Labels") or {}),
+        env=dict(text.split("=", 1) for text in config.get("Env") or () if "=" in text),
+        tags=tuple(found.get("RepoTags") or ()),
+        digests=tuple(found.get("RepoDigests") or ()),
+        platform=f"{found.get('Os', 'linux')}/{found.get('Architecture', '')}{variant}",
+        layers=tuple((found.get("RootFS") or {}).get("Layers") or ()),
+    )
+
+
+def look(engine: Engine, image: str, *, key: TemplateKey, workdir: str, identity: str) -> BaseFiles:
+    """Read what a capture must know of a base's files.
+
+    Raises:
+        BackendUnavailableError: The engine does not answer.
+    """
+    with translated(), _resting_container(engine.api, image, key, identity) as container:
+        shadow = _text(engine.api, container, "/etc/shadow")
+        return BaseFiles(
+            accounts=Accounts(
+                passwd=_text(engine.api, container, "/etc/passwd") or "",
+                group=_text(engine.api, container, "/etc/group") or "",
+                shadow=shadow,
+            ),
+            has_shell=_exists(engine.api, container, "/bin/sh"),
+            has_apt=_exists(engine.api, container, "/usr/bin/apt-get"),
+            has_workdir=workdir == "/" or _exists(engine.api, container, workdir),
+        )
+
+
+@contextlib.contextmanager
+def _resting_container(api: APIClient, image: str, key: TemplateKey, identity: str) -> Iterator[str]:
+    from docker.errors import NotFound
+
+    labels = {LABEL_SCHEMA: SCHEMA, LABEL_ROLE: ROLE_BUILD, LABEL_BUILD: identity}
+    made = api.create_container(image, ["none"], labels=labels, name=build_container(key), network_disabled=True)
+    try:
+        yield made["Id"]
+    finally:
+        with contextlib.suppress(NotFound):
+            api.remove_container(made["Id"], force=True, v=True)
+
+
+def _exists(api: APIClient, container: str, path: str) -> bool:
+    return path_facts(api, container, path) is not None
+
+
+def _text(api: APIClient, container: str, path: str) -> str | None:
+    from docker.errors import NotFound
+
+    try:
+        chunks, _ = api.get_archive(container, path)
+    except NotFound:
+        return None
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > _LARGEST_ACCOUNT_FILE:
+            break
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if posixpath.basename(path) == member.name else None
+            if content is not None:
+                return content.read().decode("utf-8", "surrogateescape")
+    return None

@@ -1,0 +1,186 @@
+"""What a session may: network, limits, lifetimes, and the engine options of the docker backend. Pure.
+
+Kept in a label, so that whoever attaches applies it again; turned into the engine's words here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeGuard
+
+from prewarm.definition.model import Json, Network, Resources, SessionOptions
+from prewarm.errors import SessionFailedError, UnsupportedOptionError
+
+ALLOWED_MOUNTS: Final = "PREWARM_DOCKER_MOUNTS"
+SESSION_OPTIONS: Final = ("runtime", "read_only", "tmpfs", "mounts", "expose")
+TEMPLATE_OPTIONS: Final = ("cache_mounts", "entrypoint", "cmd")
+_NANO: Final = 1_000_000_000
+_PORTS: Final = range(1, 65536)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a session may, complete.
+
+    Attributes:
+        user: Who commands run as.
+        workdir: Where they start.
+        env: Of every command.
+    """
+
+    user: str
+    workdir: str
+    env: Mapping[str, str]
+    options: SessionOptions
+
+    def to_json(self) -> str:
+        """Give it as a label's text."""
+        o = self.options
+        value = {
+            "user": self.user,
+            "workdir": self.workdir,
+            "env": dict(self.env),
+            "network": o.network.value,
+            "resources": {
+                "memory": o.resources.memory,
+                "cpus": o.resources.cpus,
+                "pids": o.resources.pids,
+                "disk": o.resources.disk,
+            },
+            "idle_timeout_s": o.idle_timeout_s,
+            "max_lifetime_s": o.max_lifetime_s,
+            "options": dict(o.options),
+        }
+        return json.dumps(value, sort_keys=True)
+
+
+def from_json(text: str) -> Policy:
+    """Read a label.
+
+    Raises:
+        SessionFailedError: It is none that ``to_json`` wrote.
+    """
+    try:
+        value: dict[str, Any] = json.loads(text)
+        options = SessionOptions(
+            network=Network(value["network"]),
+            resources=Resources(**value["resources"]),
+            idle_timeout_s=value["idle_timeout_s"],
+            max_lifetime_s=value["max_lifetime_s"],
+            options=value["options"],
+        )
+        return Policy(user=value["user"], workdir=value["workdir"], env=value["env"], options=options)
+    except (ValueError, KeyError, TypeError) as error:
+        raise SessionFailedError(f"the label with the session's policy cannot be read: {error}") from error
+
+
+def host_config(policy: Policy, allowed: Sequence[str]) -> dict[str, Any]:
+    """Give the keywords of the SDK's ``create_host_config``.
+
+    Raises:
+        UnsupportedOptionError: A mount is not from the allow-list.
+    """
+    resources, options = policy.options.resources, policy.options.options
+    config: dict[str, Any] = {
+        "init": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "network_mode": "none" if policy.options.network is Network.NONE else "bridge",
+        "read_only": bool(options.get("read_only", False)),
+    }
+    if resources.pids is not None:
+        config["pids_limit"] = resources.pids
+    if resources.memory is not None:
+        config |= {"mem_limit": resources.memory, "memswap_limit": resources.memory}
+    if resources.cpus is not None:
+        config["nano_cpus"] = round(resources.cpus * _NANO)
+    if resources.disk is not None:
+        config["storage_opt"] = {"size": str(resources.disk)}
+    if isinstance(runtime := options.get("runtime"), str):
+        config["runtime"] = runtime
+    if isinstance(tmpfs := options.get("tmpfs"), Mapping):
+        config["tmpfs"] = {path: f"size={size},mode=1777" if size else "mode=1777" for path, size in tmpfs.items()}
+    if isinstance(mounts := options.get("mounts"), Sequence):
+        config["binds"] = [_bind(mount, allowed) for mount in mounts if isinstance(mount, Mapping)]
+    if ports := exposed(options):
+        config["port_bindings"] = dict.fromkeys(ports, ("127.0.0.1", None))
+    return config
+
+
+def update(policy: Policy, now: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what has to be sent to the engine for the limits to hold, against its ``HostConfig``; empty for nothing."""
+    resources = policy.options.resources
+    wanted: dict[str, Any] = {}
+    if resources.memory is not None and now.get("Memory") != resources.memory:
+        wanted |= {"Memory": resources.memory, "MemorySwap": resources.memory}
+    if resources.cpus is not None and now.get("NanoCpus") != round(resources.cpus * _NANO):
+        wanted["NanoCpus"] = round(resources.cpus * _NANO)
+    if resources.pids is not None and now.get("PidsLimit") != resources.pids:
+        wanted["PidsLimit"] = resources.pids
+    return wanted
+
+
+def exposed(options: Mapping[str, Json]) -> list[int]:
+    """Give the ports that a session shows on this machine's loopback."""
+    ports = options.get("expose")
+    return [port for port in ports if isinstance(port, int)] if isinstance(ports, Sequence) else []
+
+
+def problems(template: Mapping[str, Json], session: Mapping[str, Json]) -> list[str]:
+    """Say what is wrong with the backend's own options."""
+    found = [
+        f"unknown option '{name}' (known: {', '.join(known)})"
+        for given, known in ((template, TEMPLATE_OPTIONS), (session, SESSION_OPTIONS))
+        for name in given
+        if name not in known
+    ]
+    if not isinstance(template.get("cache_mounts", True), bool):
+        found.append("'cache_mounts' is not true or false")
+    found += [f"'{name}' is not a list of texts" for name in ("entrypoint", "cmd") if not _is_words(template.get(name))]
+    if not isinstance(session.get("read_only", False), bool):
+        found.append("'read_only' is not true or false")
+    if not isinstance(session.get("runtime", ""), str):
+        found.append("'runtime' is not the name of a runtime")
+    tmpfs = session.get("tmpfs", {})
+    if not (
+        isinstance(tmpfs, Mapping) and all(posixpath.isabs(p) and isinstance(s, int | str) for p, s in tmpfs.items())
+    ):
+        found.append("'tmpfs' is not a mapping of absolute paths to sizes")
+    ports = session.get("expose", [])
+    if not (_is_list(ports) and all(isinstance(port, int) and port in _PORTS for port in ports)):
+        found.append("'expose' is not a list of port numbers")
+    mounts = session.get("mounts", [])
+    if not (_is_list(mounts) and all(_is_mount(mount) for mount in mounts)):
+        found.append("'mounts' is not a list of {source, target, read_only}, the first two absolute paths")
+    return found
+
+
+def _is_list(value: Json) -> TypeGuard[Sequence[Json]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_words(value: Json) -> bool:
+    return value is None or (
+        isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(word, str) for word in value)
+    )
+
+
+def _is_mount(mount: Json) -> bool:
+    return (
+        isinstance(mount, Mapping)
+        and set(mount) <= {"source", "target", "read_only"}
+        and all(isinstance(path := mount.get(name), str) and posixpath.isabs(path) for name in ("source", "target"))
+        and isinstance(mount.get("read_only", True), bool)
+    )
+
+
+def _bind(mount: Mapping[str, Json], allowed: Sequence[str]) -> str:
+    source = posixpath.normpath(str(mount["source"]))
+    if not any(source == root or source.startswith(root.rstrip("/") + "/") for root in allowed):
+        raise UnsupportedOptionError(
+            f"mount of '{source}' is not allowed", hint=f"list it, or a directory above it, in {ALLOWED_MOUNTS}"
+        )
+    return f"{source}:{mount['target']}:{'ro' if mount.get('read_only', True) else 'rw'}"

@@ -1,0 +1,219 @@
+"""Published templates: which there are, whether a ref still holds, taking them away, and what crashes left."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from prewarm.backends.capturing import Litter, Presence, Probe, TemplateRecord
+from prewarm.backends.docker.engine import Engine, translated
+from prewarm.backends.docker.handle import remove as remove_container
+from prewarm.backends.docker.images import facts
+from prewarm.backends.docker.names import (
+    BACKEND,
+    CAPTURE_FORMAT,
+    LABEL_BUILD,
+    LABEL_KEY,
+    LABEL_NAME,
+    LABEL_NAMESPACE,
+    LABEL_PARENT,
+    LABEL_ROLE,
+    LABEL_SCHEMA,
+    PUBLISHED,
+    ROLE_BUILD,
+    ROLE_SESSION,
+    ROLE_TEMPLATE,
+    SCHEMA,
+    STAGED,
+    published_tag,
+    staged_identity,
+)
+from prewarm.backends.docker.sessions import is_over
+from prewarm.errors import TemplateInUseError
+from prewarm.key import TemplateKey
+from prewarm.request import TemplateRef
+
+_BUILD_AGE_S: Final = 2 * 3600.0
+_CONFLICT: Final = 409
+
+
+def ref_of(image_id: str, namespace: str, key: TemplateKey) -> TemplateRef:
+    """Give the ref of a template: the image by content, and the name that it is published under."""
+    return TemplateRef(
+        backend=BACKEND, format=CAPTURE_FORMAT, value={"image": image_id, "tag": published_tag(namespace, key)}
+    )
+
+
+def probe(engine: Engine, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> list[Probe]:
+    """Say for each ref whether its image is there and carries the key; one call for all.
+
+    Raises:
+        BackendUnavailableError: The engine does not answer.
+    """
+    if not wanted:
+        return []
+    images = _images(engine, {"reference": [f"{PUBLISHED}*", f"{STAGED}*"]})
+    by_id = {image["Id"]: image for image in images}
+    by_tag = {tag: image["Id"] for image in images for tag in image.get("RepoTags") or ()}
+    return [_judge(key, ref, by_id, by_tag) for key, ref in wanted]
+
+
+def _judge(key: TemplateKey, ref: TemplateRef, by_id: Mapping[str, dict[str, Any]], by_tag: Mapping[str, str]) -> Probe:
+    image_id, tag = str(ref.value.get("image")), str(ref.value.get("tag"))
+    image = by_id.get(image_id)
+    if tag in by_tag and by_tag[tag] != image_id:
+        return Probe(presence=Presence.CORRUPT, detail=f"{tag} is image {by_tag[tag]}, not {image_id}")
+    if image is None:
+        return Probe(presence=Presence.MISSING, detail=f"the engine has no image {image_id} named {tag}")
+    if (image.get("Labels") or {}).get(LABEL_KEY) != key:
+        return Probe(presence=Presence.CORRUPT, detail=f"image {image_id} does not carry the key {key}")
+    return Probe(presence=Presence.PRESENT)
+
+
+def find(engine: Engine, namespace: str, key: TemplateKey) -> TemplateRef | None:
+    """Find a published template by its key; a foreign image under its name is none."""
+    found = facts(engine, published_tag(namespace, key))
+    if found is None or found.labels.get(LABEL_KEY) != key or found.labels.get(LABEL_NAMESPACE) != namespace:
+        return None
+    return ref_of(found.id, namespace, key)
+
+
+def list_templates(engine: Engine, namespace: str | None) -> list[TemplateRecord]:
+    """List what is published, of one namespace or of all."""
+    labels = [f"{LABEL_ROLE}={ROLE_TEMPLATE}", f"{LABEL_SCHEMA}={SCHEMA}"]
+    if namespace is not None:
+        labels.append(f"{LABEL_NAMESPACE}={namespace}")
+    records = []
+    for image in _images(engine, {"label": labels}):
+        key, space = TemplateKey(image["Labels"][LABEL_KEY]), image["Labels"][LABEL_NAMESPACE]
+        if published_tag(space, key) in (image.get("RepoTags") or ()):
+            records.append(
+                TemplateRecord(
+                    namespace=space,
+                    name=image["Labels"][LABEL_NAME],
+                    key=key,
+                    ref=ref_of(image["Id"], space, key),
+                    size=int(image.get("Size") or 0),
+                )
+            )
+    return sorted(records, key=lambda record: (record.namespace, record.name, record.key))
+
+
+def remove(engine: Engine, ref: TemplateRef) -> None:
+    """Take a template away. Removing twice is fine.
+
+    Raises:
+        TemplateInUseError: A live session was opened from it, or another template stands on it.
+    """
+    image_id, tag = str(ref.value.get("image")), str(ref.value.get("tag"))
+    found = facts(engine, image_id)
+    if found is None:
+        return
+    key = found.labels.get(LABEL_KEY, "")
+    with translated():
+        sessions = engine.api.containers(
+            all=True, filters={"label": [f"{LABEL_ROLE}={ROLE_SESSION}", f"{LABEL_KEY}={key}"]}
+        )
+    for session in sessions:
+        if session["ImageID"] != image_id:
+            continue
+        if not is_over(session):
+            raise TemplateInUseError(
+                f"template {key[:12]} has a live session: container {session['Id'][:12]}",
+                hint="end the session first, or wait until it expires",
+            )
+        remove_container(engine, session["Id"])
+    children = _images(engine, {"label": [f"{LABEL_PARENT}={key}"]})
+    if key and any(published(child) for child in children):
+        names = ", ".join(sorted({child["Labels"][LABEL_NAME] for child in children}))
+        raise TemplateInUseError(f"template {key[:12]} is extended by: {names}", hint="remove those first")
+    untag(engine, tag, image_id)
+
+
+def published(image: Mapping[str, Any]) -> bool:
+    """Say of a listed image whether it is published."""
+    return any(tag.startswith(PUBLISHED) for tag in image.get("RepoTags") or ())
+
+
+def untag(engine: Engine, tag: str, image_id: str) -> None:
+    """Take a name off an image, and the image with its last name. A name that is gone, or another image's, is left."""
+    from docker.errors import APIError, NotFound
+
+    found = facts(engine, tag)
+    if found is None or found.id != image_id:
+        return
+    with translated():
+        try:
+            engine.api.remove_image(tag)
+        except NotFound:
+            return
+        except APIError as error:
+            if error.status_code == _CONFLICT:
+                raise TemplateInUseError(f"image {tag} is in use: {error.explanation}") from error
+            raise
+
+
+def litter(engine: Engine, namespace: str | None, under_way: Callable[[str], bool]) -> list[Litter]:
+    """Find what crashes left: staged images, containers of captures, sessions that expired.
+
+    Args:
+        engine: Where.
+        namespace: Whose; ``None`` for all.
+        under_way: Says whether the build of an identity may still be running.
+    """
+    found: list[Litter] = []
+    labels = [f"{LABEL_NAMESPACE}={namespace}"] if namespace is not None else []
+    for image in _images(engine, {"label": [f"{LABEL_ROLE}={ROLE_TEMPLATE}", *labels]}):
+        size = 0 if published(image) else int(image.get("Size") or 0)
+        found += [
+            Litter(
+                description=f"image of an unfinished capture: {tag}",
+                size=size,
+                remove=_untagging(engine, tag, image["Id"]),
+            )
+            for tag in image.get("RepoTags") or ()
+            if tag.startswith(STAGED) and not under_way(staged_identity(tag))
+        ]
+    with translated():
+        containers = engine.api.containers(all=True, filters={"label": [LABEL_ROLE]})
+    now = time.time()
+    for container in containers:
+        role = container["Labels"][LABEL_ROLE]
+        if namespace is not None and container["Labels"].get(LABEL_NAMESPACE) != namespace:
+            continue
+        if role == ROLE_SESSION and is_over(container):
+            what = "expired session"
+        elif role == ROLE_SESSION and container["State"] == "created" and now - container["Created"] > _BUILD_AGE_S:
+            what = "session that never started"
+        elif role == ROLE_BUILD and not under_way(container["Labels"].get(LABEL_BUILD, "")):
+            what = "container of an unfinished capture"
+        else:
+            continue
+        found.append(
+            Litter(
+                description=f"{what}: {container['Names'][0].lstrip('/')}",
+                size=0,
+                remove=_removing(engine, container["Id"]),
+            )
+        )
+    return found
+
+
+def _untagging(engine: Engine, tag: str, image_id: str) -> Callable[[], None]:
+    def take_away() -> None:
+        with contextlib.suppress(TemplateInUseError):  # A session was opened from it meanwhile; the next gc sees.
+            untag(engine, tag, image_id)
+
+    return take_away
+
+
+def _removing(engine: Engine, container: str) -> Callable[[], None]:
+    return lambda: remove_container(engine, container)
+
+
+def _images(engine: Engine, filters: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    with translated():
+        images: list[dict[str, Any]] = engine.api.images(filters=dict(filters))
+    return images
