@@ -31,8 +31,7 @@ class Invocation:
 
     Attributes:
         environment: As it was when the command began; read nowhere else.
-        as_json: Whether one JSON object is promised on stdout.
-        answered: Whether that object has been printed.
+        as_json: Whether one JSON object is promised on stdout, also where the rest of the line cannot be read.
         exit_code: Of a command that ended without an exception.
         file: ``-f``: the definition file; ``None``: the nearest one, upwards from here.
         home_path: ``--home``: the state directory; ``None``: the default.
@@ -43,7 +42,6 @@ class Invocation:
 
     environment: Mapping[str, str] = field(repr=False)
     as_json: bool = False
-    answered: bool = False
     exit_code: int = 0
     file: Path | None = None
     home_path: Path | None = None
@@ -99,14 +97,19 @@ def _keep(attribute: str) -> Callable[[click.Context, click.Parameter, _Value], 
     return callback
 
 
-def _keep_variables(_context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
-    variables: dict[str, str] = {}
-    for text in value:
+def _keep_variables(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    invocation().variables = variables(value, option="--set")
+
+
+def variables(given: Sequence[str], *, option: str) -> Mapping[str, str]:
+    """Read what an option was given, each ``NAME=VALUE``."""
+    read: dict[str, str] = {}
+    for text in given:
         name, equals, content = text.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"'{text}' is not NAME=VALUE", param=parameter)
-        variables[name] = content
-    invocation().variables = variables
+            raise click.BadParameter(f"'{text}' is not NAME=VALUE", param_hint=option)
+        read[name] = content
+    return read
 
 
 def _stacked(*options: Callable[[_Decorated], _Decorated]) -> Callable[[_Decorated], _Decorated]:
@@ -154,8 +157,6 @@ SET: Final = click.option(
 JSON: Final = click.option(
     "--json",
     is_flag=True,
-    is_eager=True,
-    callback=_keep("as_json"),
     expose_value=False,
     help="Print one JSON object on stdout.",
 )

@@ -16,7 +16,7 @@ from typing import Final, TextIO, TypeAlias
 from prewarm import process
 from prewarm.cli import _text
 from prewarm.definition.model import Json
-from prewarm.errors import PrewarmError, StepFailedError
+from prewarm.failure import Failure
 
 JsonObject: TypeAlias = Mapping[str, Json]
 LAST_LINES: Final = 40
@@ -66,6 +66,12 @@ def data(text: str) -> None:
     _write(sys.stdout, text + "\n")
 
 
+def lines(text: str) -> None:
+    """Print a text of several lines that may quote what a sandbox or a stranger wrote."""
+    for line in _text.clean_lines(text):
+        data(line)
+
+
 def raw(chunk: bytes, *, error: bool = False) -> None:
     """Pass on the bytes of a command in a session, as they are."""
     stream = sys.stderr if error else sys.stdout
@@ -110,37 +116,32 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         data(paint(padded, "bold", stream=sys.stdout) if number == 0 else padded)
 
 
-def failure(error: BaseException) -> None:
+def failure(failed: Failure) -> None:
     """Print an error: what failed, its last lines where a step failed, and the way out on a line of its own."""
-    first, *rest = _text.clean_lines(str(error))
+    first, *rest = _text.clean_lines(failed.message)
     talk(f"{paint('error:', 'red', 'bold', stream=sys.stderr)} {first}")
     for line in rest:
         talk(f"  {line}")
-    if isinstance(error, StepFailedError):
-        _failed_step(error)
-    if isinstance(error, PrewarmError) and error.hint:
-        hint(error.hint)
+    if failed.step is not None:
+        _failed_step(failed)
+    if failed.hint:
+        hint(failed.hint)
 
 
-def error_object(error: PrewarmError) -> JsonObject:
+def error_object(failed: Failure) -> JsonObject:
     """Give an error as the object that ``--json`` prints where there is no answer."""
-    described: dict[str, Json] = {
-        "kind": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-    }
-    return {"schema": "prewarm.error/1", "error": described}
+    return {"schema": "prewarm.error/1", "error": failed.to_json()}
 
 
-def _failed_step(error: StepFailedError) -> None:
-    text, *more = _text.clean_lines(error.text.strip())
-    talk(f"  step {error.step}: {text}")
+def _failed_step(failed: Failure) -> None:
+    text, *more = _text.clean_lines((failed.text or "").strip())
+    talk(f"  step {failed.step}: {text}")
     for line in more:
         talk(f"    {line}")
-    talk(f"  {_text.clean(error.reason)}{'; it wrote last:' if error.tail else ', having written nothing'}")
-    bar = paint("│", "dim", stream=sys.stderr)
-    for line in error.tail[-LAST_LINES:]:
+    if failed.command_exit_code is not None:
+        talk(f"  exit code {failed.command_exit_code}{'; it wrote last:' if failed.tail else '; it wrote nothing'}")
+    bar = paint("|", "dim", stream=sys.stderr)
+    for line in failed.tail[-LAST_LINES:]:
         talk(f"    {bar} {_text.clean(line)}")
 
 

@@ -7,6 +7,7 @@ reader that went away ends the command quietly, and anything else is a bug, whos
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -20,21 +21,28 @@ import click
 from prewarm import process
 from prewarm.cli import _group, _output
 from prewarm.cli._options import Invocation
-from prewarm.errors import InterruptedBuildError, PrewarmError
+from prewarm.errors import DefinitionError, InterruptedBuildError, PrewarmError
+from prewarm.failure import Failure
 
-EXIT_BUG: Final = 1
-EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = InterruptedBuildError.exit_code
 EXIT_PIPE: Final = 141  # What a shell reports for a program that SIGPIPE ended.
 
 
+class UsageError(PrewarmError):
+    """Say that a command line cannot be read; as wrong as a definition that cannot."""
+
+    exit_code = DefinitionError.exit_code
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; give its exit code."""
-    invocation = Invocation(environment=process.environment())
+    given = sys.argv[1:] if arguments is None else arguments
+    options = itertools.takewhile(lambda argument: argument != "--", given)
+    invocation = Invocation(environment=process.environment(), as_json="--json" in options)
     _output.prepare()
     _end_on_signals()
     try:
-        code = _invoke(sys.argv[1:] if arguments is None else arguments, invocation)
+        code = _invoke(given, invocation)
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
@@ -48,7 +56,7 @@ def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
-        return _misused(error)
+        return _misused(error, invocation)
     except (KeyboardInterrupt, click.Abort):
         return _failed(InterruptedBuildError("interrupted"), invocation)
     except PrewarmError as error:
@@ -56,36 +64,37 @@ def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last resort: nothing is swallowed, the traceback is kept.
-        return _bug(error)
+        return _bug(error, invocation)
     return invocation.exit_code
 
 
 def _failed(error: PrewarmError, invocation: Invocation) -> int:
-    _output.failure(error)
-    if invocation.as_json and not invocation.answered:
-        _output.json_object(_output.error_object(error))
+    failure = Failure.of(error, name="", redact=str)
+    _output.failure(failure)
+    if invocation.as_json:
+        _output.json_object(_output.error_object(failure))
     return error.exit_code
 
 
-def _misused(error: click.ClickException) -> int:
+def _misused(error: click.ClickException, invocation: Invocation) -> int:
     message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context is not None else "prewarm"
-    _output.failure(PrewarmError(message[:1].lower() + message[1:], hint=f"'{command} --help' shows what it takes"))
-    return EXIT_USAGE
+    hint = f"'{command} --help' shows what it takes"
+    return _failed(UsageError(message[:1].lower() + message[1:], hint=hint), invocation)
 
 
-def _bug(error: Exception) -> int:
-    _output.failure(PrewarmError(f"this is a bug in prewarm: {type(error).__name__}: {error}"))
+def _bug(error: Exception, invocation: Invocation) -> int:
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile("w", prefix="prewarm-traceback-", suffix=".txt", delete=False) as file:
             file.write(text)
     except OSError:
         _output.talk(text)
+        hint = "please report it with the traceback above"
     else:
-        _output.hint(f"please report it with the traceback, which is in {file.name}")
-    return EXIT_BUG
+        hint = f"please report it with the traceback, which is in {file.name}"
+    return _failed(PrewarmError(f"this is a bug in prewarm: {type(error).__name__}: {error}", hint=hint), invocation)
 
 
 def _end_on_signals() -> None:
