@@ -10,12 +10,13 @@ from prewarm.cancellation import Cancellation
 from prewarm.home import Home
 from prewarm.records import Place
 
+KEY_LOCK_PREFIX: Final = "capture-"
 _WAIT_S: Final = 0.2
 
 
 def key_lock(namespace: str, place: Place) -> str:
     """Give the name of the kernel lock under which a key is captured or removed."""
-    return f"capture-{namespace}-{place.backend}-{place.key}"
+    return f"{KEY_LOCK_PREFIX}{namespace}-{place.backend}-{place.key}"
 
 
 def build_lock(namespace: str) -> str:

@@ -1,0 +1,97 @@
+"""What a definition asks for and its backend cannot do: found, all of it, before anything runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import assert_never
+
+from prewarm.backends.base import Feature, TemplateBackend
+from prewarm.definition.model import (
+    Definition,
+    DockerfileBase,
+    ExtendsBase,
+    HostBase,
+    ImageBase,
+    Network,
+    Resources,
+    RootfsBase,
+)
+from prewarm.errors import UnsupportedOptionError
+
+
+def refuse_unsupported(asked: Iterable[tuple[Definition, TemplateBackend]]) -> None:
+    """Check everything that is asked for.
+
+    Args:
+        asked: Definitions, their options flat as ``Definition.for_backend`` gives them, and who is to capture them.
+
+    Raises:
+        UnsupportedOptionError: Some of it cannot be honoured; all problems are listed.
+    """
+    problems = [problem for one in asked for problem in _problems(*one)]
+    if len(problems) == 1:
+        raise UnsupportedOptionError(problems[0], hint=_HINT)
+    if problems:
+        told = "\n".join(f"  {problem}" for problem in problems)
+        raise UnsupportedOptionError(
+            f"{len(problems)} things cannot be honoured:\n{told}", hint=_HINT, problems=tuple(problems)
+        )
+
+
+_HINT = "choose another 'backend', or take the option out"
+
+
+def _problems(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
+    where = f"sandbox '{definition.name}'"
+    if definition.origin is not None:
+        where = f"{definition.origin}: {where}"
+    for problem in (*_base(definition, backend), *_network(definition, backend), *_rest(definition, backend)):
+        yield f"{where}: {problem}"
+    for problem in backend.option_problems(definition.template.options, definition.session.options):
+        yield f"{where}: {problem}"
+
+
+def _base(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
+    base = definition.template.base
+    match base:
+        case ExtendsBase():
+            return
+        case HostBase():
+            needed, what = Feature.HOST, "base 'host'"
+        case ImageBase(reference=reference):
+            needed, what = Feature.IMAGES, f"base '{reference}'"
+        case RootfsBase(path=path):
+            needed, what = Feature.ROOTFS, f"base rootfs '{path}'"
+        case DockerfileBase(dockerfile=dockerfile):
+            needed, what = Feature.DOCKERFILES, f"base dockerfile '{dockerfile}'"
+        case _:
+            assert_never(base)
+    if needed not in backend.features:
+        yield f"backend '{backend.name}' cannot start from {what}"
+
+
+def _network(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
+    features = backend.features
+    steps = (*definition.template.bootstrap, *definition.template.verify)
+    wanted = {definition.session.network, definition.build.network, *(step.limits.network for step in steps)}
+    # A backend without any network has nothing to take away.
+    if Network.NONE in wanted and Feature.NETWORK in features and Feature.NETWORK_POLICY not in features:
+        yield f"backend '{backend.name}' cannot take the network away (network: none)"
+    explicit = {definition.session.network, *(step.limits.network for step in steps)}
+    if Network.ALL in explicit and Feature.NETWORK not in features:
+        yield f"backend '{backend.name}' has no network to give (network: all)"
+
+
+def _rest(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
+    features = backend.features
+    name = backend.name
+    secrets = {secret for step in definition.template.bootstrap for secret in step.secrets}
+    if secrets and Feature.SECRETS not in features:
+        yield f"backend '{name}' cannot hide secrets from the template ({', '.join(sorted(secrets))})"
+    if any(step.secrets for step in definition.template.verify):
+        yield "verify steps cannot have secrets, as sessions have none"
+    if definition.session.resources != Resources() and Feature.LIMITS not in features:
+        yield f"backend '{name}' cannot limit resources (session: resources)"
+    declared = {secret.id for secret in definition.build.secrets}
+    for missing in sorted(secrets - declared):
+        yield f"a step names secret '{missing}', which is not under 'build: secrets'"
