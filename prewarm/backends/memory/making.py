@@ -92,6 +92,7 @@ def _bootstrap(
                     redact=redact,
                     deadline=deadline,
                     project=request.project,
+                    cancellation=request.cancellation,
                 )
         finally:
             sandbox.kill_all()
