@@ -1,20 +1,12 @@
-"""Read the disk for keying: seed trees, input files, hook sources, base digests.
-
-Produces what ``key`` turns into a template key and what a backend needs to put the same files into a template.
-"""
+"""What goes into a template from this machine, file by file. Light: backends import it."""
 
 from __future__ import annotations
 
-import enum
 from typing import NamedTuple
 
+from prewarm.key.values import EntryKind, FileFact
 
-class EntryKind(enum.Enum):
-    """What a seed entry is; anything else on disk (socket, fifo, device) is refused."""
-
-    FILE = "file"
-    DIRECTORY = "directory"
-    SYMLINK = "symlink"
+__all__ = ["EntryKind", "SeedEntry"]
 
 
 class SeedEntry(NamedTuple):
@@ -39,3 +31,9 @@ class SeedEntry(NamedTuple):
     sha256: str
     link: bytes
     source: str | bytes | None
+
+
+def facts(entries: list[SeedEntry]) -> tuple[FileFact, ...]:
+    """Give what counts of each entry: all but where it is and how large."""
+    new = tuple.__new__  # Half the time of FileFact(…), for ten thousand of them.
+    return tuple([new(FileFact, (e[0], e[1], e[2], e[4], e[5])) for e in entries])

@@ -1,0 +1,103 @@
+"""Which files of a tree count: ``ignore`` patterns as in ``.gitignore``, and the globs of a seed's source. Pure.
+
+Both are asked while a tree is walked, directory by directory, so that what is left out is never entered.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from prewarm.errors import DefinitionError
+
+_MAGIC: Final = re.compile(r"[*?\[]")
+
+
+class Ignore:
+    """Patterns as git reads them: the last one that matches decides, ``!`` brings back, ``name/`` means directories.
+
+    What lies in a directory that is left out cannot be brought back, as with git.
+
+    Args:
+        patterns: Relative to where the walk begins.
+
+    Raises:
+        DefinitionError: One is not a pattern.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        import pathspec  # most trees have no patterns.
+
+        try:
+            compiled = pathspec.GitIgnoreSpec.from_lines(patterns).patterns
+        except ValueError as error:
+            raise DefinitionError(f"not a pattern as in .gitignore: {error}") from error
+        self._rules = [
+            (pattern.include, pattern.regex.match)
+            for pattern in reversed(list(compiled))
+            if pattern.regex is not None and pattern.include is not None
+        ]
+
+    def hides(self, path: bytes, *, is_directory: bool) -> bool:
+        """Tell whether a path, relative to where the walk begins, is left out."""
+        text = path.decode("utf-8", "surrogateescape")
+        text = f"{text}/" if is_directory else text
+        for include, match in self._rules:
+            if match(text) is not None:
+                return bool(include)
+        return False
+
+
+class Glob:
+    """A path pattern: ``*``, ``?`` and ``[…]`` within a name, ``**`` for any directories. Names with a dot are no exception.
+
+    A directory that matches brings its whole tree. Used as an automaton: a state is the set of parts that may come next.
+
+    Args:
+        parts: Of the pattern, after its fixed part.
+    """
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self._parts = [None if part == "**" else _name_matcher(part) for part in parts]
+        self.start = self._open({0})
+
+    def step(self, state: frozenset[int], name: bytes) -> frozenset[int]:
+        """Go down into a name; the empty state means that nothing below can match."""
+        text = name.decode("utf-8", "surrogateescape")
+        last = len(self._parts) - 1
+        reached: set[int] = set()
+        for position in state:
+            if position > last:
+                reached.add(position)  # Below a match everything is one.
+            elif (matcher := self._parts[position]) is None:
+                reached.add(position if position < last else position + 1)
+            elif matcher.fullmatch(text):
+                reached.add(position + 1)
+        return self._open(reached)
+
+    def matches(self, state: frozenset[int]) -> bool:
+        """Tell whether what led to this state is a match."""
+        return len(self._parts) in state
+
+    def _open(self, state: set[int]) -> frozenset[int]:
+        """Add what ``**`` reaches by standing for no directory; at the end of a pattern it stands for something."""
+        opened = set(state)
+        for position in state:
+            following = position
+            while following < len(self._parts) - 1 and self._parts[following] is None:
+                following += 1
+                opened.add(following)
+        return frozenset(opened)
+
+
+def is_magic(text: str) -> bool:
+    """Tell whether a path is a pattern."""
+    return _MAGIC.search(text) is not None
+
+
+@functools.cache
+def _name_matcher(part: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(part))
