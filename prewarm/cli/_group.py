@@ -13,11 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, shell_complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NAME: Final = "prewarm"
+COMPLETION_VARIABLE: Final = "_PREWARM_COMPLETE"
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "init": "Start a project from a ready-made definition.",
@@ -89,7 +91,7 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, value: bool) 
 
 
 ROOT: Final = LazyGroup(
-    "prewarm",
+    NAME,
     help=(
         "Build-time templates for sandboxes.\n\n"
         "'prewarm build' captures the sandboxes of prewarm.yaml once; applications open sessions from them in "
@@ -114,6 +116,21 @@ ROOT: Final = LazyGroup(
 )
 
 
-def run(arguments: Sequence[str], invocation: object) -> None:
-    """Run one command line; click's own exceptions and everybody's errors come through."""
-    ROOT.main(list(arguments), prog_name="prewarm", standalone_mode=False, obj=invocation)
+def run(arguments: Sequence[str], invocation: object, *, completing: str | None = None) -> int:
+    """Run one command line; click's own exceptions and everybody's errors come through.
+
+    Not ``ROOT.main``: that takes a reader who went away for a failure of ours.
+
+    Args:
+        arguments: Without the program's name; none at all ask for help.
+        invocation: What commands find as the context's object.
+        completing: What a completion script asks for (``$_PREWARM_COMPLETE``); everything else is then left alone.
+
+    Returns:
+        0, or what answering the completion script came to.
+    """
+    if completing:
+        return shell_complete(ROOT, {"obj": invocation}, NAME, COMPLETION_VARIABLE, completing)
+    with ROOT.make_context(NAME, list(arguments) or ["--help"], obj=invocation) as context:
+        ROOT.invoke(context)
+    return 0

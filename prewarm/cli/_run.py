@@ -52,12 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
     try:
-        _group.run(arguments, invocation)
+        completing = invocation.environment.get(_group.COMPLETION_VARIABLE)
+        completed = _group.run(arguments, invocation, completing=completing)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
         return _misused(error, invocation)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort):  # click's own prompts turn the one into the other.
         return _failed(InterruptedBuildError("interrupted"), invocation)
     except PrewarmError as error:
         return _failed(error, invocation)
@@ -65,7 +66,7 @@ def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - the last resort: nothing is swallowed, the traceback is kept.
         return _bug(error, invocation)
-    return invocation.exit_code
+    return completed or invocation.exit_code
 
 
 def _failed(error: PrewarmError, invocation: Invocation) -> int:

@@ -21,7 +21,7 @@ def _completion(shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
-    _output.data(found(_group.ROOT, {}, "prewarm", "_PREWARM_COMPLETE").source())
+    _output.data(found(_group.ROOT, {}, _group.NAME, _group.COMPLETION_VARIABLE).source())
 
 
 COMMAND: click.Command = _completion

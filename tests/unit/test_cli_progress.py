@@ -14,8 +14,8 @@ import pytest
 from prewarm.backends.base import Phase
 from prewarm.cli import _progress
 from prewarm.cli._board import Board, Row
-from prewarm.cli._screen import lines
 from prewarm.cli._progress import LineWriter, PlainProgress, sign_of_life
+from prewarm.cli._screen import lines
 from prewarm.failure import Failure  # noqa: F401 - the driver takes it from here.
 from prewarm.key import TemplateKey
 from prewarm.plan import Reason, Status
