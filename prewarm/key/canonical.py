@@ -22,6 +22,7 @@ from prewarm.key.values import EntryKind, FileFact, KeyInputs, StepFact
 Plain: TypeAlias = "bool | int | float | str | bytes | Sequence[Plain] | Mapping[str, Plain] | None"
 
 _FILE: Final = EntryKind.FILE
+_DIGITS: Final = 64
 
 
 def template_key(inputs: KeyInputs) -> TemplateKey:
@@ -105,11 +106,16 @@ def _steps(steps: Iterable[StepFact]) -> bytes:
 
 
 def _facts(facts: Sequence[FileFact]) -> bytes:
-    """Write facts down as ``encode`` would write ``[path, kind, mode, sha256, link]``, ten times as fast for files."""
+    """Write facts down as ``encode`` would write ``[path, kind, mode, sha256, link]``, many times as fast."""
     parts = [
-        b"l5:b%d:%bs4:filei%d;s%d:%bb0:" % (len(path), path, mode, len(sha256), sha256.encode("ascii"))
-        if kind is _FILE and not link
-        else encode((path, kind.value, mode, sha256, link))
+        b"l5:b%d:%bs4:filei%d;s64:%bb0:" % (len(path), path, mode, sha256.encode("ascii"))
+        if kind is _FILE and len(sha256) == _DIGITS and not link
+        else _fact(path, kind.value.encode("ascii"), mode, sha256.encode("ascii"), link)
         for path, kind, mode, sha256, link in facts
     ]
     return b"l%d:%b" % (len(parts), b"".join(parts))
+
+
+def _fact(path: bytes, kind: bytes, mode: int, sha256: bytes, link: bytes) -> bytes:
+    form = b"l5:b%d:%bs%d:%bi%d;s%d:%bb%d:%b"
+    return form % (len(path), path, len(kind), kind, mode, len(sha256), sha256, len(link), link)
