@@ -80,6 +80,8 @@ class CaptureRequest:
         secrets: Id to value, mounted at ``/run/secrets/ID`` (mode 0400, the step's user) for the steps that name them.
         timeout_s: Seconds for the whole capture.
         project: Where the project is; only a Dockerfile base needs it.
+        replaces: Whether what is published under this key gives way to this capture: it was found unusable, or a new one
+            was asked for. Otherwise who published first has won: ``publish`` adopts that, and ``ref`` is then its ref.
         cancellation: To be handed to ``run_step``, and to whatever else of the capture may take long.
     """
 
@@ -98,6 +100,7 @@ class CaptureRequest:
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     timeout_s: float
     project: Path
+    replaces: bool = False
     cancellation: Cancellation = field(default_factory=Cancellation, repr=False)
 
 
@@ -116,7 +119,10 @@ class StagedTemplate(Protocol):
     def size(self) -> int: ...
 
     def publish(self) -> None:
-        """Make it findable under its key, atomically. Publishing what another builder published first is no error."""
+        """Make it findable under its key, atomically. Publishing what another builder published first is no error.
+
+        What is published under the key already is adopted, or gives way where the request ``replaces`` it.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Phase
+from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Phase, Presence
 from prewarm.backends.memory.calls import Call
 from prewarm.backends.memory.files import MemoryFiles, Node, bare_tree, tree_digest
 from prewarm.backends.memory.session import Sandbox
@@ -62,7 +62,7 @@ def capture(
         size=max(0, _size(sealed) - before),
         tree=sealed,
     )
-    staged = _Staged(store, template)
+    staged = _Staged(store, template, replaces=request.replaces)
     try:
         yield staged
     finally:
@@ -101,14 +101,17 @@ def _bootstrap(
 class _Staged:
     """A template between seal and publication."""
 
-    def __init__(self, store: MemoryStore, template: Template) -> None:
+    def __init__(self, store: MemoryStore, template: Template, *, replaces: bool) -> None:
         self._store = store
+        self._replaces = replaces
         self._identity = template.identity
         self.size = template.size
         self._is_published = False
         with store.guard:
-            # The same key and content may be there already: then this one is that one.
-            self._is_mine = store.templates.setdefault(template.identity, template) is template
+            # The same key and content may be there already: then this one is that one, unless that was damaged since.
+            self._is_mine = store.probe(template.key, template.identity).presence is not Presence.PRESENT
+            if self._is_mine:
+                store.templates[template.identity] = template
 
     @property
     def ref(self) -> TemplateRef:
@@ -116,7 +119,7 @@ class _Staged:
 
     def publish(self) -> None:
         """Make it findable, or adopt what another builder published first."""
-        self._identity = self._store.publish(self._identity)
+        self._identity = self._store.publish(self._identity, replaces=self._replaces)
         self._is_published = True
 
     def close(self) -> None:

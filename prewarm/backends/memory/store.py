@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -109,14 +110,21 @@ class MemoryStore:
             wanted = (namespace, key)
             return next((t for t in self.templates.values() if t.published and (t.namespace, t.key) == wanted), None)
 
-    def publish(self, identity: str) -> str:
-        """Publish a staged template, or drop it where another was first; give the identity that is published."""
+    def publish(self, identity: str, *, replaces: bool = False) -> str:
+        """Publish a staged template, or drop it where another was first; give the identity that is published.
+
+        One that is replaced stays while sessions or templates stand on it, and is found no more.
+        """
         with self.guard:
             mine = self.templates[identity]
             first = self.find(mine.namespace, mine.key)
             if first is not None and first.identity != identity:
-                del self.templates[identity]
-                return first.identity
+                if not replaces:
+                    del self.templates[identity]
+                    return first.identity
+                self.templates[first.identity] = replace(first, published=False)
+                with contextlib.suppress(TemplateInUseError):
+                    self.remove(first.identity)
             self.templates[identity] = replace(mine, published=True)
             return identity
 

@@ -1,0 +1,169 @@
+"""Choose a backend for every sandbox and compute every key, parents first. Reads the disk; captures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from prewarm.backends.base import Backend, Base
+from prewarm.backends.registry import AUTO
+from prewarm.definition.model import Definition, ExtendsBase, Project
+from prewarm.errors import DefinitionError, UnkeyableInputError
+from prewarm.failure import Failure
+from prewarm.inputs import FileDigests, ResolvedTemplate, resolve
+from prewarm.key import TemplateKey
+from prewarm.plan import Candidate
+from prewarm.presence import Choose
+from prewarm.records import Place
+from prewarm.request import ResolvedBase
+from prewarm.selection import parent_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A definition for one backend.
+
+    Attributes:
+        definition: With the backend's name instead of ``auto``, and its options flat.
+        backend: Who captures it.
+    """
+
+    definition: Definition
+    backend: Backend = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """A definition with its key, or with why it has none.
+
+    Attributes:
+        definition: As in ``Chosen``.
+        backend: Who captures it.
+        template: What it is made of; ``None`` where it has no key.
+        failure: Why it has none; ``None`` too where its parent has none.
+    """
+
+    definition: Definition
+    backend: Backend = field(repr=False)
+    template: ResolvedTemplate | None = field(default=None, repr=False)
+    failure: Failure | None = None
+
+    def candidate(self, template: ResolvedTemplate) -> Candidate:
+        """Give it as ``plan`` takes it."""
+        return Candidate(
+            name=self.definition.name,
+            place=Place(backend=self.backend.name, key=template.key),
+            inputs=template.key_inputs,
+            parent=parent_name(self.definition),
+        )
+
+
+def choose_backends(
+    definitions: Iterable[Definition], choose: Choose, *, override: str | None = None
+) -> tuple[tuple[Chosen, ...], dict[str, str]]:
+    """Choose a backend for every definition; each is asked for once.
+
+    Args:
+        definitions: Parents first.
+        choose: Gives a backend that works here, and why it is this one.
+        override: Name of the backend to take instead of what the definitions say.
+
+    Returns:
+        The choices, in order, and why each backend was taken, by name.
+
+    Raises:
+        BackendUnavailableError: A backend does not work here.
+        DefinitionError: A sandbox extends one of another backend.
+    """
+    made: dict[str, tuple[Backend, str]] = {}
+    chosen: dict[str, Chosen] = {}
+    for definition in definitions:
+        parent = chosen.get(parent_name(definition) or "")
+        wanted = override or definition.backend
+        if wanted == AUTO and parent is not None:
+            wanted = parent.backend.name
+        if wanted not in made:
+            made[wanted] = choose(wanted)
+            made.setdefault(made[wanted][0].name, made[wanted])
+        backend = made[wanted][0]
+        if parent is not None and parent.backend.name != backend.name:
+            raise DefinitionError(
+                f"sandbox '{definition.name}' is for backend '{backend.name}' and extends"
+                f" '{parent.definition.name}', which is for '{parent.backend.name}'",
+                hint="give both the same 'backend', or leave it out here",
+            )
+        chosen[definition.name] = Chosen(definition=definition.for_backend(backend.name), backend=backend)
+    return tuple(chosen.values()), {backend.name: why for backend, why in made.values()}
+
+
+def compute_keys(
+    chosen: Iterable[Chosen], *, project: Project, platform: str, digests: FileDigests
+) -> tuple[Keyed, ...]:
+    """Compute the key of every definition; what cannot be read fails that one and leaves those that extend it keyless.
+
+    Args:
+        chosen: Parents first.
+        project: Whose definitions they are.
+        platform: ``os/arch``.
+        digests: Digests of files.
+
+    Raises:
+        BackendUnavailableError: A backend that should find a base does not answer.
+    """
+    bases = _Bases(project.directory, platform, digests)
+    keyed: dict[str, Keyed] = {}
+    for one in chosen:
+        parent = keyed.get(parent_name(one.definition) or "")
+        if parent is not None and parent.template is None:
+            keyed[one.definition.name] = Keyed(definition=one.definition, backend=one.backend)
+            continue
+        try:
+            template = _resolve(one, parent, bases=bases, project=project)
+        except (UnkeyableInputError, DefinitionError) as error:
+            failure = Failure.of(error, name=one.definition.name, redact=str)
+            keyed[one.definition.name] = Keyed(definition=one.definition, backend=one.backend, failure=failure)
+        else:
+            keyed[one.definition.name] = Keyed(definition=one.definition, backend=one.backend, template=template)
+    return tuple(keyed.values())
+
+
+def _resolve(one: Chosen, parent: Keyed | None, *, bases: _Bases, project: Project) -> ResolvedTemplate:
+    base = one.definition.template.base
+    parent_key: TemplateKey | None = None
+    if parent is not None and parent.template is not None:
+        parent_key = parent.template.key
+    return resolve(
+        one.definition,
+        project=project,
+        backend_name=one.backend.name,
+        capture_format=one.backend.capture_format,
+        base=None if isinstance(base, ExtendsBase) else bases.find(one.backend, base),
+        parent_key=parent_key,
+        platform=bases.platform,
+        digests=bases.digests,
+    )
+
+
+class _Bases:
+    """Bases found in this run; each is looked for once."""
+
+    def __init__(self, directory: Path, platform: str, digests: FileDigests) -> None:
+        self.platform = platform
+        self.digests = digests
+        self._directory = directory
+        self._found: dict[tuple[str, str], ResolvedBase | UnkeyableInputError] = {}
+
+    def find(self, backend: Backend, base: Base) -> ResolvedBase:
+        place = backend.name, repr(base)
+        if place not in self._found:
+            try:
+                self._found[place] = backend.resolve_base(
+                    base, project=self._directory, platform=self.platform, sha256=self.digests.sha256
+                )
+            except UnkeyableInputError as error:
+                self._found[place] = error
+        found = self._found[place]
+        if isinstance(found, UnkeyableInputError):
+            raise found
+        return found

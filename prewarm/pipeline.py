@@ -1,0 +1,294 @@
+"""The story of a build: definitions -> keys -> plan -> captures -> lock file -> report. What the command line calls."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from prewarm import capture, lockfile
+from prewarm.answers import Check, Explanation, KeyList, NamedKey
+from prewarm.backends import registry
+from prewarm.backends.base import BackendContext
+from prewarm.builder import Builder
+from prewarm.cancellation import Cancellation
+from prewarm.catalog import Catalog
+from prewarm.credentials import read_all
+from prewarm.definition.model import Project
+from prewarm.home import Home
+from prewarm.key import diff
+from prewarm.keylock import build_lock
+from prewarm.listening import InTurn, RunListener, Silent
+from prewarm.lockfile import LOCK_NAME, LockFile
+from prewarm.locking import lock_entry
+from prewarm.machine import host_platform
+from prewarm.plan import Reason
+from prewarm.preparation import Identified, Prepared, identify, prepare
+from prewarm.presence import Choose
+from prewarm.proof import prove
+from prewarm.records import Place, Record
+from prewarm.report import Report, TemplateReport
+
+__all__ = ["RunListener", "RunOptions", "build", "check", "explain", "keys", "plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What a run is about, and how it goes.
+
+    Attributes:
+        only: Names, or patterns such as ``analyst-*``; what they extend is included. None means all.
+        force: Whether to capture what is there already; with ``only``, those alone.
+        jobs: Captures at a time; ``None``: one more than processors, at most four.
+        platform: ``os/arch``; ``None`` means this machine's.
+        fail_fast: Whether a failure keeps what has not begun from beginning.
+        backend: Instead of what the definitions say.
+        lock: The lock file; ``None`` means ``prewarm.lock`` in the project's directory.
+    """
+
+    only: tuple[str, ...] = ()
+    force: bool = False
+    jobs: int | None = None
+    platform: str | None = None
+    fail_fast: bool = False
+    backend: str | None = None
+    lock: Path | None = None
+
+
+def build(
+    project: Project,
+    *,
+    home: Home,
+    environment: Mapping[str, str],
+    options: RunOptions | None = None,
+    listener: RunListener | None = None,
+    choose: Choose | None = None,
+    cancellation: Cancellation | None = None,
+) -> Report:
+    """Make every template of a project be there, write the lock file, and say what came of it.
+
+    A template that fails is reported and does not raise: see ``Report.raise_for_failures``. Ctrl-C in the calling
+    thread ends the run early and is reported too.
+
+    Args:
+        project: The definitions.
+        home: The state directory.
+        environment: Where secrets and passed variables come from.
+        options: What the run is about.
+        listener: Hears how it goes.
+        choose: Gives a backend by name, and why it is this one; by default the installed ones.
+        cancellation: Stops the run from another thread.
+
+    Raises:
+        DefinitionError, UnsupportedOptionError: What is asked for cannot be; nothing has run.
+        BackendUnavailableError: A backend does not work here; nothing has run.
+        LockFileError: The lock file cannot be read, or not be written.
+        HomeError: The state directory cannot be used.
+    """
+    began = time.monotonic()
+    options = options or RunOptions()
+    heard = InTurn(listener or Silent())
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(home.lock(build_lock(project.namespace), exclusive=False))
+        catalog = stack.enter_context(Catalog(home))
+        path = options.lock or project.directory / LOCK_NAME
+        _lock_at(path, project)
+        identified = _identify(project, options, home=home, environment=environment, choose=choose)
+        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force)
+        credentials = read_all(prepared.to_capture, project=project.directory, environment=environment)
+        catalog.add_lock_file(path.absolute(), project.namespace)
+        builder = Builder(
+            namespace=project.namespace,
+            project=project.directory,
+            home=home,
+            catalog=catalog,
+            progress=heard,
+            cancellation=cancellation or Cancellation(),
+        )
+        finished: dict[str, TemplateReport] = {}
+
+        def finish(outcome: capture.Outcome) -> None:
+            finished[outcome.item.name] = prepared.report(outcome)
+            heard.template_finished(finished[outcome.item.name])
+
+        for one in identified.keyed:
+            if one.template is None:
+                heard.template_finished(identified.unkeyed_report(one))
+        capture.run(
+            prepared.items,
+            prepared.works(credentials),
+            builder=builder,
+            jobs=options.jobs or min(capture.MOST_JOBS, (os.cpu_count() or 1) + 1),
+            fail_fast=options.fail_fast,
+            finished=finish,
+        )
+        reports = prepared.reports(finished)
+        _write_lock(path, prepared, reports, home=home)
+        _remember(catalog, prepared, reports)
+    return Report(
+        namespace=project.namespace,
+        platform=identified.platform,
+        templates=reports,
+        seconds=time.monotonic() - began,
+        interrupted=builder.cancellation.cancelled,
+        backends=identified.backends,
+    )
+
+
+def plan(
+    project: Project,
+    *,
+    home: Home,
+    environment: Mapping[str, str],
+    options: RunOptions | None = None,
+    choose: Choose | None = None,
+) -> Report:
+    """Say what ``build`` would do now; raises what it would raise before it captures anything."""
+    began = time.monotonic()
+    options = options or RunOptions()
+    with Catalog(home) as catalog:
+        identified = _identify(project, options, home=home, environment=environment, choose=choose)
+        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force)
+    planned = {item.name: prepared.report(prepared.planned(item)) for item in prepared.items}
+    return Report(
+        namespace=project.namespace,
+        platform=identified.platform,
+        templates=prepared.reports(planned),
+        seconds=time.monotonic() - began,
+        planned=True,
+        backends=identified.backends,
+    )
+
+
+def keys(
+    project: Project,
+    *,
+    home: Home,
+    environment: Mapping[str, str],
+    options: RunOptions | None = None,
+    choose: Choose | None = None,
+) -> KeyList:
+    """Compute the keys; raises as ``plan`` does, and asks no backend for templates."""
+    options = options or RunOptions()
+    identified = _identify(project, options, home=home, environment=environment, choose=choose)
+    return KeyList(
+        namespace=project.namespace,
+        platform=identified.platform,
+        templates=tuple(
+            NamedKey(
+                name=one.definition.name,
+                backend=one.backend.name,
+                key=None if one.template is None else one.template.key,
+                error=one.failure,
+            )
+            for one in identified.keyed
+        ),
+    )
+
+
+def check(
+    lock: Path,
+    *,
+    home: Home,
+    environment: Mapping[str, str],
+    platform: str | None = None,
+    choose: Choose | None = None,
+) -> Check:
+    """Prove that what a lock file names can be opened on this host.
+
+    Raises:
+        LockFileError: It is missing, or cannot be read.
+    """
+    return prove(
+        lockfile.read(lock), platform=platform or host_platform(), choose=choose or installed(home, environment)
+    )
+
+
+def explain(
+    project: Project,
+    name: str,
+    *,
+    home: Home,
+    environment: Mapping[str, str],
+    options: RunOptions | None = None,
+    choose: Choose | None = None,
+) -> Explanation:
+    """Say why a sandbox would be reused or captured now, and what made the difference the last time.
+
+    Raises:
+        DefinitionError: No sandbox is named so.
+    """
+    options = replace(options or RunOptions(), only=(name,))
+    with Catalog(home) as catalog:
+        identified = _identify(project, options, home=home, environment=environment, choose=choose)
+        prepared = prepare(identified, catalog=catalog)
+        planned = {item.name: prepared.report(prepared.planned(item)) for item in prepared.items}
+        now = next(one for one in prepared.reports(planned) if one.name == name)
+        history = catalog.history(project.namespace, identified.platform, name)
+        if not history:
+            return Explanation(now=now)
+        last, before = history[-1], history[-2] if len(history) > 1 else None
+        record = catalog.records(project.namespace, [last.place.key]).get(last.place)
+        new = catalog.inputs(project.namespace, last.place)
+        old = catalog.inputs(project.namespace, before.place) if before is not None else None
+    return Explanation(
+        now=now,
+        last_key=last.place.key,
+        last_built_at=last.built_at,
+        last_seconds=None if record is None else record.total_s,
+        before_key=None if before is None else before.place.key,
+        last_changes=() if old is None or new is None else diff(old, new),
+    )
+
+
+def installed(home: Home, environment: Mapping[str, str]) -> Choose:
+    """Give what chooses among the installed backends."""
+    context = BackendContext(home=home.path, environment=environment)
+    return lambda name: registry.choose(name, context)
+
+
+def _identify(
+    project: Project, options: RunOptions, *, home: Home, environment: Mapping[str, str], choose: Choose | None
+) -> Identified:
+    return identify(
+        project,
+        home=home,
+        choose=choose or installed(home, environment),
+        platform=options.platform or host_platform(),
+        only=options.only,
+        override=options.backend,
+    )
+
+
+def _lock_at(path: Path, project: Project) -> LockFile:
+    """Read what is there, so that what cannot be read is said before anything runs; another project's counts for nothing."""
+    old = lockfile.read(path) if path.exists() else LockFile(namespace=project.namespace)
+    return old if old.namespace == project.namespace else LockFile(namespace=project.namespace)
+
+
+def _write_lock(path: Path, prepared: Prepared, reports: Iterable[TemplateReport], *, home: Home) -> None:
+    """Put this run's entries in; builds of other sandboxes may have put theirs in meanwhile."""
+    project = prepared.identified.project
+    definitions = {one.definition.name: one.definition for one in prepared.identified.keyed}
+    here = (str(project.directory), str(home.path))
+    entries = [lock_entry(report, definitions[report.name], machine_paths=here) for report in reports]
+    with home.lock(f"lock-file-{project.namespace}"):
+        old = _lock_at(path, project)
+        lockfile.write(path, old.merged(entries, defined={one.name for one in project.definitions}))
+
+
+def _remember(catalog: Catalog, prepared: Prepared, reports: Iterable[TemplateReport]) -> None:
+    """Record what was found without a record, and what each name came to."""
+    namespace, built = prepared.identified.project.namespace, {}
+    for report in reports:
+        template = prepared.template(report.name)
+        if report.key is None or report.ref is None or template is None:
+            continue
+        place = built[report.name] = Place(backend=report.backend, key=report.key)
+        if report.reason is Reason.FOUND:
+            record = Record(namespace=namespace, place=place, name=report.name, ref=report.ref)
+            catalog.add(record, template.key_inputs)
+    catalog.remember(namespace, prepared.identified.platform, built)
