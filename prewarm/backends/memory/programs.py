@@ -58,11 +58,12 @@ def _shell(call: Call, execute: Callable[[Call], int]) -> int:
             arguments.insert(0, "-c")
     if arguments[:1] == ["-c"]:
         text = arguments[1] if len(arguments) > 1 else ""
+        arguments = arguments[2:]
     elif arguments:
         text = call.files.read(call.path(arguments[0])).decode("utf-8", "surrogateescape")
     else:
         text = call.read().decode("utf-8", "surrogateescape")
-    return run_text(call, text, execute, stop_at_error=stop_at_error)
+    return run_text(call, text, execute, stop_at_error=stop_at_error, arguments=tuple(arguments))
 
 
 def _script(call: Call, execute: Callable[[Call], int]) -> int:

@@ -48,7 +48,9 @@ class _Word:
     pieces: tuple[tuple[str, bool], ...]
 
 
-def run_text(call: Call, text: str, execute: Callable[[Call], int], *, stop_at_error: bool) -> int:
+def run_text(
+    call: Call, text: str, execute: Callable[[Call], int], *, stop_at_error: bool, arguments: tuple[str, ...] = ()
+) -> int:
     """Run shell text and give its exit code.
 
     Args:
@@ -56,9 +58,10 @@ def run_text(call: Call, text: str, execute: Callable[[Call], int], *, stop_at_e
         text: What to run.
         execute: Runs one command.
         stop_at_error: As ``-e``: the first failure outside ``||`` ends it.
+        arguments: ``$0`` and what follows.
     """
     try:
-        return _Shell(call, execute, stop_at_error=stop_at_error).run(list(_tokens(text)))
+        return _Shell(call, execute, stop_at_error=stop_at_error, arguments=arguments).run(list(_tokens(text)))
     except ShellSyntaxError as error:
         call.complain(f"sh: {error}")
         return EXIT_SYNTAX
@@ -69,7 +72,10 @@ def run_text(call: Call, text: str, execute: Callable[[Call], int], *, stop_at_e
 class _Shell:
     """Variables, working directory and last exit code while a text runs."""
 
-    def __init__(self, call: Call, execute: Callable[[Call], int], *, stop_at_error: bool) -> None:
+    def __init__(
+        self, call: Call, execute: Callable[[Call], int], *, stop_at_error: bool, arguments: tuple[str, ...]
+    ) -> None:
+        self._arguments = arguments
         self._call = call
         self._execute = execute
         self._stop_at_error = stop_at_error
@@ -171,7 +177,11 @@ class _Shell:
 
     def _value(self, match: re.Match[str]) -> str:
         name = match[1] or match[2] or match[3]
-        return str(self._last) if name == "?" else self._env.get(name, "")
+        if name == "?":
+            return str(self._last)
+        if name.isdigit():
+            return self._arguments[int(name)] if int(name) < len(self._arguments) else ""
+        return self._env.get(name, "")
 
 
 def _tokens(text: str) -> Iterator[_Operator | _Word]:
