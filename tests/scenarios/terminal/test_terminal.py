@@ -1,0 +1,158 @@
+"""On a terminal: rows that neither tear nor stay, a shell that has the terminal. Elsewhere: plain lines and a heartbeat."""
+
+import os
+import pty
+import select
+import signal
+import termios
+import time
+
+import pyte
+import pytest
+from conftest import COMMAND
+
+
+class Screen:
+    """A terminal of a size, and what is on it."""
+
+    def __init__(self, story, *arguments, columns=80, rows=24, **environment):
+        self.screen = pyte.Screen(columns, rows)
+        self.stream = pyte.ByteStream(self.screen)
+        self.sent = b""
+        self.alive = True
+        self.pid, self.master = pty.fork()
+        if self.pid == 0:
+            termios.tcsetwinsize(0, (rows, columns))
+            os.chdir(story.project)
+            os.execve(COMMAND, ["prewarm", *arguments], {**story.environment, "TERM": "xterm", **environment})
+
+    @property
+    def lines(self):
+        return [line.rstrip() for line in self.screen.display if line.rstrip()]
+
+    def read(self, seconds):
+        deadline = time.monotonic() + seconds
+        while self.alive and time.monotonic() < deadline:
+            if select.select([self.master], [], [], 0.02)[0]:
+                try:
+                    chunk = os.read(self.master, 65536)
+                except OSError:
+                    chunk = b""
+                self.alive = bool(chunk)
+                self.sent += chunk
+                self.stream.feed(chunk)
+
+    def wait_for(self, wanted, timeout=60):
+        deadline = time.monotonic() + timeout
+        while wanted not in "\n".join(self.lines):
+            assert self.alive, f"ended without {wanted!r}:\n" + "\n".join(self.lines)
+            assert time.monotonic() < deadline, f"{wanted!r} did not come:\n" + "\n".join(self.lines)
+            self.read(0.05)
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def end(self, timeout=60):
+        self.read(timeout)
+        os.close(self.master)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 24)])
+def test_rows_while_it_builds_and_one_line_each_when_it_is_done(story, columns, rows):
+    screen = Screen(story, "build", "--jobs", "2", columns=columns, rows=rows)
+    screen.wait_for("noisy  bootstrap 1/1")
+    screen.wait_for("line 3")
+    assert sum("slow  bootstrap 1/1" in line for line in screen.lines) == 1
+    assert sum("noisy  bootstrap 1/1" in line for line in screen.lines) == 1
+    assert all(len(line) <= columns for line in screen.lines)
+    assert screen.end() == 0
+    text = " ".join(screen.lines)
+    assert "bootstrap" not in text
+    assert text.count("fresh    noisy") == text.count("fresh    slow") == 1
+    assert "prepared 2 templates (0 reused, 2 fresh)" in text
+    assert screen.screen.title == ""
+    assert not screen.screen.cursor.hidden
+
+
+def test_nothing_to_do_draws_no_rows(story):
+    story.build()
+    screen = Screen(story, "build")
+    assert screen.end() == 0
+    assert b"\x1b[?25l" not in screen.sent
+    assert [line.split()[0] for line in screen.lines[:2]] == ["reused", "reused"]
+
+
+def test_colour_only_where_it_is_wanted(story):
+    story.build()
+    coloured = Screen(story, "build")
+    coloured.end()
+    assert b"\x1b[36mreused" in coloured.sent
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        plain = Screen(story, "build", **environment)
+        plain.end()
+        assert b"\x1b[" not in plain.sent
+
+
+def test_control_c_takes_the_rows_away_and_gives_the_terminal_back(story):
+    story.edit("prewarm.yaml", "sleep 2", "sleep 100")
+    screen = Screen(story, "build")
+    screen.wait_for("working on it")
+    screen.type("\x03")
+    assert screen.end(30) == 130
+    assert not screen.screen.cursor.hidden
+    assert not any("bootstrap 1/1" in line for line in screen.lines)
+
+
+def test_a_shell_in_a_session_has_the_terminal(story):
+    story.build("--only", "slow")
+    screen = Screen(story, "open", "slow", "--env", "PS1=in> ", columns=97, rows=31)
+    screen.type("stty size; tty | cut -c1-5; echo $TERM; echo done-$((6*7))\r")
+    screen.wait_for("done-42")
+    assert "31 97" in screen.lines
+    assert "/dev/" in screen.lines
+    assert "xterm" in screen.lines
+    termios.tcsetwinsize(screen.master, (20, 66))
+    os.kill(screen.pid, signal.SIGWINCH)
+    time.sleep(0.5)
+    screen.type("stty size\r")
+    screen.wait_for("20 66")
+    screen.type("cat\r")
+    time.sleep(0.5)
+    screen.type("\x03")
+    screen.type("exit 7\r")
+    assert screen.end() == 7
+    assert story.prewarm("sessions", "--json").stdout.count('"id"') == 0
+
+
+def test_a_command_gets_a_terminal_where_there_is_one_and_none_where_not(story):
+    story.build("--only", "slow")
+    on_terminal = Screen(story, "open", "slow", "--", "sh", "-c", "test -t 1 && echo yes || echo no")
+    assert on_terminal.end() == 0
+    assert on_terminal.lines == ["yes"]
+    off = Screen(story, "open", "slow", "--no-tty", "--", "sh", "-c", "test -t 1 && echo yes || echo no")
+    assert off.end() == 0
+    assert off.lines == ["no"]
+    assert story.inside("slow", "sh", "-c", "test -t 1 && echo yes || echo no") == "no\n"
+    assert "leave --tty out" in story.prewarm("open", "slow", "--tty", "--", "true", code=2).stderr
+
+
+def test_without_a_terminal_there_is_a_sign_of_life_every_ten_seconds(story):
+    story.edit("prewarm.yaml", "sleep 2", "sleep 12")
+    built = story.prewarm("build", "--only", "slow")
+    life = [line for line in built.stderr.splitlines() if "so far" in line]
+    assert life
+    assert life[0].startswith("slow: bootstrap 1/1, 10.")
+    assert life[0].endswith("so far: working on it")
+
+
+def test_hostile_output_reaches_a_log_as_text(story):
+    story.edit("prewarm.yaml", "sleep 0.3\n", "sleep 0.01\n")
+    story.edit("prewarm.yaml", "          done\n", "          done; exit 3\n")
+    failed = story.prewarm("build", "--only", "noisy", code=5)
+    assert "line 6" in failed.stderr
+    assert "\x1b" not in failed.stdout + failed.stderr
+
+
+def test_progress_can_be_left_out(story):
+    assert story.prewarm("build", "--only", "slow", "--progress", "none").stderr == ""
