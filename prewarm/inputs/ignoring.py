@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import itertools
+import operator
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -14,6 +16,7 @@ from typing import Final
 from prewarm.errors import DefinitionError
 
 _MAGIC: Final = re.compile(r"[*?\[]")
+_NAMED_GROUP: Final = re.compile(r"\(\?P<\w+>")
 
 
 class Ignore:
@@ -29,22 +32,28 @@ class Ignore:
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
+        self.keeps_git = any(pattern.strip().rstrip("/") in {"!.git", "!/.git"} for pattern in patterns)
         import pathspec  # most trees have no patterns.
 
         try:
             compiled = pathspec.GitIgnoreSpec.from_lines(patterns).patterns
         except ValueError as error:
             raise DefinitionError(f"not a pattern as in .gitignore: {error}") from error
-        self._rules = [
-            (pattern.include, pattern.regex.match)
+        rules = [
+            (pattern.include, pattern.regex.pattern)
             for pattern in reversed(list(compiled))
             if pattern.regex is not None and pattern.include is not None
+        ]
+        self._rules = [
+            (include, re.compile("|".join(_NAMED_GROUP.sub("(?:", str(text)) for _, text in group)).match)
+            for include, group in itertools.groupby(rules, key=operator.itemgetter(0))
         ]
 
     def hides(self, path: bytes, *, is_directory: bool) -> bool:
         """Tell whether a path, relative to where the walk begins, is left out."""
         text = path.decode("utf-8", "surrogateescape")
-        text = f"{text}/" if is_directory else text
+        if is_directory:
+            text += "/"
         for include, match in self._rules:
             if match(text) is not None:
                 return bool(include)

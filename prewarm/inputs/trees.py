@@ -63,7 +63,9 @@ class Tree:
         self._digests.load(self.root)
         fixed, pattern = _split(source.rstrip("/") or ".", self.root)
         top = self._inside(fixed, source)
-        walk = _Walk(self._digests, top, self.root, ignore=ignore, glob=Glob(pattern) if pattern else None)
+        patterns = tuple(ignore)
+        hiding = self._digests.once(("ignore", patterns), lambda: Ignore(patterns)) if patterns else None
+        walk = _Walk(self._digests, top, self.root, ignore=hiding, glob=Glob(pattern) if pattern else None)
         if pattern or os.path.isdir(top):
             prefix = target.rstrip("/") if target else fixed
             walk.directory(b"" if prefix == "." else os.fsencode(f"{prefix}/"))
@@ -117,19 +119,19 @@ class _Walk:
         digests: The run's view of the disk.
         top: Where it begins.
         root: The project.
-        ignore: Patterns.
+        ignore: What is hidden; ``None`` for nothing.
         glob: What is taken; ``None`` for everything.
     """
 
     def __init__(
-        self, digests: FileDigests, top: bytes, root: bytes, *, ignore: Sequence[str], glob: Glob | None
+        self, digests: FileDigests, top: bytes, root: bytes, *, ignore: Ignore | None, glob: Glob | None
     ) -> None:
         self._digests = digests
         self._top = top
         self._lock_file = os.path.join(root, LOCK_FILE)
-        self._ignore = Ignore(ignore) if ignore else None
+        self._ignore = ignore
         self._glob = glob
-        self._keeps_git = any(pattern.strip().rstrip("/") in {"!.git", "!/.git"} for pattern in ignore)
+        self._keeps_git = ignore is not None and ignore.keeps_git
         self._pending: list[tuple[int, bytes, os.stat_result]] = []
         self._found: list[SeedEntry] = []
 
@@ -160,7 +162,7 @@ class _Walk:
             self._found.append(SeedEntry(prefix.rstrip(b"/"), _DIRECTORY, 0o755, 0, "", b"", None))
         start = self._glob.start if self._glob is not None else frozenset[int]()
         stack = [(self._top, b"", prefix, start)]
-        scan = self._everything if self._glob is None and self._ignore is None else self._chosen
+        scan = self._everything if self._glob is None else self._chosen
         while stack:
             path, relative, prefix, state = stack.pop()
             try:
@@ -171,6 +173,7 @@ class _Walk:
     def _everything(self, path: bytes, relative: bytes, prefix: bytes, state: frozenset[int]) -> list[_Directory]:
         """Take a directory's entries and give its directories. This loop is what a warm key costs."""
         known = self._digests.known
+        hides = None if self._ignore is None else self._ignore.hides
         found = self._found
         new = tuple.__new__  # A third of the time of SeedEntry(…).
         below: list[_Directory] = []
@@ -181,7 +184,10 @@ class _Walk:
                     continue
                 status = entry.stat(follow_symlinks=False)
                 mode = status.st_mode
-                if mode & _KIND == stat.S_IFREG:
+                kind = mode & _KIND
+                if hides is not None and hides(relative + name, is_directory=kind == stat.S_IFDIR):
+                    continue
+                if kind == stat.S_IFREG:
                     row = known.get(entry.path)
                     if (
                         row is not None
@@ -196,7 +202,7 @@ class _Walk:
                         found.append(new(SeedEntry, (prefix + name, _FILE, bits, row[1], row[6], b"", source)))
                     else:
                         self._file(entry.path, prefix + name, status)
-                elif mode & _KIND == stat.S_IFDIR:
+                elif kind == stat.S_IFDIR:
                     found.append(SeedEntry(prefix + name, _DIRECTORY, 0o755, 0, "", b"", None))
                     below.append((entry.path, relative + name + b"/", prefix + name + b"/", state))
                 else:
