@@ -6,7 +6,6 @@ what is made when, and by which thread.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,6 @@ from prewarm.backends.base import (
     SessionOptions,
     StagedTemplate,
 )
-from prewarm.backends.steps import run_step
 from prewarm.cancellation import Cancellation
 from prewarm.catalog import Catalog
 from prewarm.credentials import Credentials
@@ -198,6 +196,8 @@ class Builder:
 
     def _verify(self, work: Work, staged: StagedTemplate, clock: PhaseClock, *, deadline: float) -> None:
         """Open a session from what was captured and run the verify steps in it; it is removed in any case."""
+        from prewarm.backends.steps import run_step  # The same.
+
         template, definition = work.template, work.template.definition
         handle = self._open(work, staged)
         try:
@@ -223,6 +223,8 @@ class Builder:
             handle.remove()
 
     def _open(self, work: Work, staged: StagedTemplate) -> SessionHandle:
+        import secrets  # Brings in OpenSSL, which a build that captures nothing has no use for.
+
         template, definition = work.template, work.template.definition
         request = OpenRequest(
             namespace=self.namespace,

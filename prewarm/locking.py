@@ -1,13 +1,42 @@
-"""From a report to entries of the lock file. Pure."""
+"""Put what a build came to into the lock file: entries of what was built, the rest as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+from prewarm import lockfile
 from prewarm.definition.model import Definition
-from prewarm.lockfile import EntryStatus, LockEntry
+from prewarm.home import Home
+from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.plan import Status
+from prewarm.preparation import Identified
 from prewarm.report import TemplateReport
+
+
+def read_or_begin(path: Path, namespace: str) -> LockFile:
+    """Read a lock file, or begin one where there is none, or one of another project.
+
+    Raises:
+        LockFileError: What is there cannot be read.
+    """
+    old = lockfile.read(path) if path.exists() else LockFile(namespace=namespace)
+    return old if old.namespace == namespace else LockFile(namespace=namespace)
+
+
+def enter(path: Path, identified: Identified, reports: Iterable[TemplateReport], *, home: Home) -> None:
+    """Put the entries of a run in; builds of other sandboxes may have put theirs in meanwhile.
+
+    Raises:
+        LockFileError: The lock file cannot be read or written.
+    """
+    project = identified.project
+    definitions = {one.definition.name: one.definition for one in identified.keyed}
+    here = (str(project.directory), str(home.path))
+    entries = [lock_entry(report, definitions[report.name], machine_paths=here) for report in reports]
+    with home.lock(f"lock-file-{project.namespace}"):
+        old = read_or_begin(path, project.namespace)
+        lockfile.write(path, old.merged(entries, defined={one.name for one in project.definitions}))
 
 
 def lock_entry(report: TemplateReport, definition: Definition, *, machine_paths: Sequence[str] = ()) -> LockEntry:

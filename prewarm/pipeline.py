@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prewarm import capture, lockfile
-from prewarm.answers import Check, Explanation, KeyList, NamedKey
 from prewarm.backends import registry
 from prewarm.backends.base import BackendContext
 from prewarm.builder import Builder
@@ -19,18 +19,17 @@ from prewarm.catalog import Catalog
 from prewarm.credentials import read_all
 from prewarm.definition.model import Project
 from prewarm.home import Home
-from prewarm.key import diff
 from prewarm.keylock import build_lock
 from prewarm.listening import InTurn, RunListener, Silent
-from prewarm.lockfile import LOCK_NAME, LockFile
-from prewarm.locking import lock_entry
+from prewarm.lockfile import LOCK_NAME
+from prewarm.locking import enter, read_or_begin
 from prewarm.machine import host_platform
-from prewarm.plan import Reason
-from prewarm.preparation import Identified, Prepared, identify, prepare
+from prewarm.preparation import Identified, identify, prepare
 from prewarm.presence import Choose
-from prewarm.proof import prove
-from prewarm.records import Place, Record
 from prewarm.report import Report, TemplateReport
+
+if TYPE_CHECKING:  # The smaller questions' answers; a build does not pay for them.
+    from prewarm.answers import Check, Explanation, KeyList
 
 __all__ = ["RunListener", "RunOptions", "build", "check", "explain", "keys", "plan"]
 
@@ -95,7 +94,7 @@ def build(
         stack.enter_context(home.lock(build_lock(project.namespace), exclusive=False))
         catalog = stack.enter_context(Catalog(home))
         path = options.lock or project.directory / LOCK_NAME
-        _lock_at(path, project)
+        read_or_begin(path, project.namespace)  # What cannot be read is said before anything runs.
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
         prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force)
         credentials = read_all(prepared.to_capture, project=project.directory, environment=environment)
@@ -126,8 +125,8 @@ def build(
             finished=finish,
         )
         reports = prepared.reports(finished)
-        _write_lock(path, prepared, reports, home=home)
-        _remember(catalog, prepared, reports)
+        enter(path, identified, reports, home=home)
+        prepared.remember(reports, catalog=catalog)
     return Report(
         namespace=project.namespace,
         platform=identified.platform,
@@ -172,6 +171,8 @@ def keys(
     choose: Choose | None = None,
 ) -> KeyList:
     """Compute the keys; raises as ``plan`` does, and asks no backend for templates."""
+    from prewarm.answers import KeyList, NamedKey
+
     options = options or RunOptions()
     identified = _identify(project, options, home=home, environment=environment, choose=choose)
     return KeyList(
@@ -202,6 +203,8 @@ def check(
     Raises:
         LockFileError: It is missing, or cannot be read.
     """
+    from prewarm.proof import prove
+
     return prove(
         lockfile.read(lock), platform=platform or host_platform(), choose=choose or installed(home, environment)
     )
@@ -221,27 +224,15 @@ def explain(
     Raises:
         DefinitionError: No sandbox is named so.
     """
+    from prewarm.hindsight import look_back
+
     options = replace(options or RunOptions(), only=(name,))
     with Catalog(home) as catalog:
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
         prepared = prepare(identified, catalog=catalog)
         planned = {item.name: prepared.report(prepared.planned(item)) for item in prepared.items}
         now = next(one for one in prepared.reports(planned) if one.name == name)
-        history = catalog.history(project.namespace, identified.platform, name)
-        if not history:
-            return Explanation(now=now)
-        last, before = history[-1], history[-2] if len(history) > 1 else None
-        record = catalog.records(project.namespace, [last.place.key]).get(last.place)
-        new = catalog.inputs(project.namespace, last.place)
-        old = catalog.inputs(project.namespace, before.place) if before is not None else None
-    return Explanation(
-        now=now,
-        last_key=last.place.key,
-        last_built_at=last.built_at,
-        last_seconds=None if record is None else record.total_s,
-        before_key=None if before is None else before.place.key,
-        last_changes=() if old is None or new is None else diff(old, new),
-    )
+        return look_back(catalog, now, namespace=project.namespace)
 
 
 def installed(home: Home, environment: Mapping[str, str]) -> Choose:
@@ -261,34 +252,3 @@ def _identify(
         only=options.only,
         override=options.backend,
     )
-
-
-def _lock_at(path: Path, project: Project) -> LockFile:
-    """Read what is there, so that what cannot be read is said before anything runs; another project's counts for nothing."""
-    old = lockfile.read(path) if path.exists() else LockFile(namespace=project.namespace)
-    return old if old.namespace == project.namespace else LockFile(namespace=project.namespace)
-
-
-def _write_lock(path: Path, prepared: Prepared, reports: Iterable[TemplateReport], *, home: Home) -> None:
-    """Put this run's entries in; builds of other sandboxes may have put theirs in meanwhile."""
-    project = prepared.identified.project
-    definitions = {one.definition.name: one.definition for one in prepared.identified.keyed}
-    here = (str(project.directory), str(home.path))
-    entries = [lock_entry(report, definitions[report.name], machine_paths=here) for report in reports]
-    with home.lock(f"lock-file-{project.namespace}"):
-        old = _lock_at(path, project)
-        lockfile.write(path, old.merged(entries, defined={one.name for one in project.definitions}))
-
-
-def _remember(catalog: Catalog, prepared: Prepared, reports: Iterable[TemplateReport]) -> None:
-    """Record what was found without a record, and what each name came to."""
-    namespace, built = prepared.identified.project.namespace, {}
-    for report in reports:
-        template = prepared.template(report.name)
-        if report.key is None or report.ref is None or template is None:
-            continue
-        place = built[report.name] = Place(backend=report.backend, key=report.key)
-        if report.reason is Reason.FOUND:
-            record = Record(namespace=namespace, place=place, name=report.name, ref=report.ref)
-            catalog.add(record, template.key_inputs)
-    catalog.remember(namespace, prepared.identified.platform, built)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prewarm.builder import Work
@@ -14,7 +14,7 @@ from prewarm.catalog import Catalog
 from prewarm.credentials import Credentials
 from prewarm.definition.model import Definition, Project
 from prewarm.home import Home
-from prewarm.inputs import FileDigests, ResolvedTemplate
+from prewarm.inputs import FileDigests
 from prewarm.keying import Keyed, choose_backends, compute_keys
 from prewarm.plan import Action, Found, PlanItem, Previous, Reason, Status, decide
 from prewarm.presence import Choose, ask
@@ -93,10 +93,6 @@ class Prepared:
         """Give the record of a key, if there is one."""
         return self.found.get(place, Found()).record
 
-    def template(self, name: str) -> ResolvedTemplate | None:
-        """Give what a sandbox is made of."""
-        return next((one.template for one in self.identified.keyed if one.definition.name == name), None)
-
     def planned(self, item: PlanItem) -> Outcome:
         """Give what it comes to if all goes well."""
         return Outcome(
@@ -134,6 +130,20 @@ class Prepared:
             finished[one.definition.name] if one.template is not None else self.identified.unkeyed_report(one)
             for one in self.identified.keyed
         )
+
+    def remember(self, reports: Iterable[TemplateReport], *, catalog: Catalog) -> None:
+        """Record what was found without a record, and what each sandbox came to."""
+        namespace, built = self.identified.project.namespace, {}
+        templates = {one.definition.name: one.template for one in self.identified.keyed}
+        for report in reports:
+            template = templates[report.name]
+            if report.ref is None or template is None:
+                continue
+            place = built[report.name] = Place(backend=report.backend, key=template.key)
+            if report.reason is Reason.FOUND:
+                record = Record(namespace=namespace, place=place, name=report.name, ref=report.ref)
+                catalog.add(record, template.key_inputs)
+        catalog.remember(namespace, self.identified.platform, built)
 
 
 def identify(

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import building
 import pytest
 from building import Listener, Workshop, define, reasons, statuses, steps
 
@@ -530,7 +531,7 @@ print(len(workshop.backend.store.templates), list(workshop.backend.sessions()))
 def test_ctrl_c_pressed_over_and_over_still_cleans_up(tmp_path, times, apart):
     command = [sys.executable, "-c", _PRESSED_OVER_AND_OVER, str(tmp_path), str(times), str(apart)]
     ended = subprocess.run(
-        command, check=False, cwd=os.path.dirname(__file__), capture_output=True, text=True, timeout=120
+        command, check=False, cwd=os.path.dirname(building.__file__), capture_output=True, text=True, timeout=120
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-2:] == ["[]", "0 []"]
