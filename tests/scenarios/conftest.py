@@ -1,118 +1,12 @@
-"""What the stories share: a copy of the story's directory, a state directory, and the command as a user runs it.
+"""What the stories share: a copy of the story's directory, and whether the local backend works here at all."""
 
-``PREWARM_SCENARIO_COMMAND`` names another ``prewarm`` than the one of this environment, such as one installed from a wheel.
-"""
-
-import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from stories import COMMAND, Story
 
-COMMAND = os.environ.get("PREWARM_SCENARIO_COMMAND") or str(Path(sys.executable).with_name("prewarm"))
 NOT_COPIED = shutil.ignore_patterns("test_*.py", "__pycache__")
-
-
-class Story:
-    """A project directory that is this story's own, and a state directory; commands run there."""
-
-    def __init__(self, project, home):
-        self.project = project
-        self.home = home
-        self.environment = {**os.environ, "PREWARM_HOME": str(home)}
-        for name in ("PREWARM_SCENARIO_COMMAND", "NO_COLOR", "COLUMNS", "LINES", "GITHUB_STEP_SUMMARY"):
-            self.environment.pop(name, None)
-
-    def prewarm(self, *arguments, code=0, stdin="", timeout=300, cwd=None, **environment):
-        """Run a command line and expect an exit code."""
-        done = subprocess.run(
-            [COMMAND, *arguments],
-            cwd=cwd or self.project,
-            env={**self.environment, **environment},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def start(self, *arguments, **environment):
-        """Start a command line in a process group of its own."""
-        return subprocess.Popen(
-            [COMMAND, *arguments],
-            cwd=self.project,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def build(self, *arguments, code=0, **environment):
-        """Build, and give what became of each template, by name."""
-        report = json.loads(self.prewarm("build", "--json", *arguments, code=code, **environment).stdout)
-        assert report["schema"] == "prewarm.report/1"
-        return {template["name"]: template for template in report["templates"]}
-
-    def statuses(self, *arguments, code=0, **environment):
-        """Build, and give the status of each template, by name."""
-        return {name: template["status"] for name, template in self.build(*arguments, code=code, **environment).items()}
-
-    def inside(self, name, *argv, **options):
-        """Run a command in a new session and give what it wrote."""
-        return self.prewarm("open", name, "--", *argv, **options).stdout
-
-    def lock(self):
-        """Give the lock file's entries, by name."""
-        return {entry["name"]: entry for entry in json.loads((self.project / "prewarm.lock").read_text())["templates"]}
-
-    def write(self, path, text):
-        """Write a file of the project."""
-        target = self.project / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        return target
-
-    def edit(self, path, old, new):
-        """Replace a text in a file of the project."""
-        target = self.project / path
-        text = target.read_text()
-        assert old in text
-        target.write_text(text.replace(old, new))
-
-    def processes(self):
-        """Give the ids of processes that still use this story's directories."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if f"PREWARM_HOME={self.home}\0".encode() in entry.read_bytes():
-                    found.append(int(entry.parent.name))
-            except OSError:
-                continue
-        return found
-
-    def end(self):
-        """End all sessions; let everything be deleted."""
-        subprocess.run(
-            [COMMAND, "sessions", "--remove-all"],
-            cwd=self.project,
-            env=self.environment,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
-        if self.home.exists():
-            subprocess.run(["chmod", "-R", "u+rwX", str(self.home)], stderr=subprocess.DEVNULL, check=False)
-            shutil.rmtree(self.home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -126,11 +20,9 @@ def works_here(tmp_path_factory):
 
 
 @pytest.fixture
-def story(request, tmp_path, works_here):
+def story(request, tmp_path, works_here, absent):
     if works_here:
-        if os.environ.get("CI"):
-            pytest.fail(f"the local backend does not work here:\n{works_here}")
-        pytest.skip(f"the local backend does not work here:\n{works_here}")
+        absent("local", works_here)
     project = tmp_path / "project"
     shutil.copytree(request.path.parent, project, ignore=NOT_COPIED)
     story = Story(project, tmp_path / "home")

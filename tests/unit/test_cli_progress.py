@@ -1,15 +1,13 @@
 """What a build shows while it runs: rows that never tear on a terminal, plain lines and signs of life elsewhere."""
 
 import os
-import pty
-import select
 import sys
-import termios
 import threading
 import time
 
-import pyte
 import pytest
+from screen import Screen
+from screen import __file__ as screen_module
 
 from prewarm.backends.base import Phase
 from prewarm.cli import _progress
@@ -182,7 +180,7 @@ def test_a_narrow_row_keeps_phase_and_time_and_shortens_the_name():
 
 DRIVER = """
 import sys, time
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import test_cli_progress as t
 from prewarm.cli import _progress
 from prewarm.backends.base import Phase
@@ -206,56 +204,16 @@ print("the report")
 """
 
 
-class Screen:
-    """A terminal of a size, what a program showed on it, and the bytes that it sent."""
-
-    def __init__(self, code, columns, rows, **environment):
-        self.screen = pyte.Screen(columns, rows)
-        self.stream = pyte.ByteStream(self.screen)
-        self.sent = b""
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            termios.tcsetwinsize(0, (rows, columns))
-            attributes = termios.tcgetattr(0)
-            attributes[3] &= ~termios.ECHO  # The line end that lets the driver go on is not to be shown.
-            termios.tcsetattr(0, termios.TCSANOW, attributes)
-            clean = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS", "LINES"}}
-            os.execve(sys.executable, [sys.executable, "-c", code], {**clean, "TERM": "xterm", **environment})
-        self.alive = True
-
-    @property
-    def text(self):
-        return "\n".join(line.rstrip() for line in self.screen.display)
-
-    def read(self, seconds):
-        deadline = time.monotonic() + seconds
-        while self.alive and time.monotonic() < deadline:
-            if select.select([self.master], [], [], 0.05)[0]:
-                try:
-                    chunk = os.read(self.master, 65536)
-                except OSError:
-                    chunk = b""
-                self.alive = bool(chunk)
-                self.sent += chunk
-                self.stream.feed(chunk)
-
-    def wait_for(self, wanted, timeout=20):
-        deadline = time.monotonic() + timeout
-        while wanted not in self.text:
-            assert self.alive, f"ended without {wanted!r}:\n{self.text}"
-            assert time.monotonic() < deadline, f"{wanted!r} did not come:\n{self.text}"
-            self.read(0.1)
-
-    def finish(self):
-        os.write(self.master, b"\n")
-        self.read(20)
-        os.close(self.master)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
 def _screen(columns, rows, *, hostile=False, **environment):
-    code = DRIVER.format(tests=os.path.dirname(__file__), hostile=hostile)
-    return Screen(code, columns, rows, **environment)
+    code = DRIVER.format(tests=[os.path.dirname(__file__), os.path.dirname(screen_module)], hostile=hostile)
+    clean = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
+    environment = {**clean, "TERM": "xterm", **environment}
+    return Screen([sys.executable, "-c", code], environment, columns=columns, rows=rows, echo=False)
+
+
+def _finish(screen):
+    screen.type("\n")
+    return screen.end(20)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 24), (120, 8)])
@@ -269,7 +227,7 @@ def test_rows_on_a_terminal_neither_tear_nor_stay(columns, rows, hostile):
     assert sum("quite-a-" in line for line in while_running) == 1
     assert not any("base  bootstrap" in line for line in while_running)
     assert "fresh    base  3f2a9c1b7d04   12.3s" in " ".join(while_running)
-    assert screen.finish() == 0
+    assert _finish(screen) == 0
     at_the_end = [line for line in screen.text.splitlines() if line]
     assert at_the_end[-1].startswith("the report")
     assert not any("bootstrap" in line for line in at_the_end)
@@ -281,15 +239,15 @@ def test_rows_on_a_terminal_neither_tear_nor_stay(columns, rows, hostile):
 def test_rows_without_colour_where_nobody_wants_it():
     screen = _screen(80, 24, NO_COLOR="1")
     screen.wait_for("printed by a hook")
-    screen.finish()
-    assert not any(cell.fg != "default" for row in screen.screen.buffer.values() for cell in row.values())
+    _finish(screen)
+    assert not screen.colours
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
 def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(environment):
     screen = _screen(80, 24, hostile=True, **environment)
     screen.wait_for("printed by a hook")
-    screen.finish()
+    _finish(screen)
     assert "base: bootstrap 2/5: pip install numpy" in screen.text
     assert b"\x1b" not in screen.sent
 
@@ -300,15 +258,13 @@ def test_columns_of_the_environment_count():
     rows = [line for line in screen.text.splitlines() if "bootstrap" in line]
     assert rows
     assert max(len(line) for line in rows) <= 39
-    screen.finish()
+    _finish(screen)
 
 
 def test_an_interrupt_takes_the_rows_away():
     screen = _screen(80, 24)
     screen.wait_for("printed by a hook")
-    os.write(screen.master, b"\x03")
-    screen.read(20)
+    screen.type("\x03")
+    assert screen.end(20) != 0
     assert not screen.screen.cursor.hidden
     assert "bootstrap 2/5" not in screen.text
-    os.close(screen.master)
-    os.waitpid(screen.pid, 0)

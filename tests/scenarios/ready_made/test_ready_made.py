@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from stories import COMMAND
 
 ON_PATH = [Path(directory) / "node" for directory in ("/usr/local/bin", "/usr/bin")]
 
@@ -74,10 +76,6 @@ def test_the_demo_tells_the_whole_story(story, tmp_path):
     demo = Path(__file__).parents[3] / "ci" / "demo.sh"
     if not demo.exists():
         pytest.skip("the demo is not part of what is tested here")
-    import subprocess
-
-    from conftest import COMMAND
-
     path = f"{Path(COMMAND).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [shutil.which("bash"), demo],

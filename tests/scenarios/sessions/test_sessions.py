@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+from stories import COMMAND
 
 
 def _sessions(story, *arguments):
@@ -40,8 +41,7 @@ def test_streams_stay_apart_and_input_goes_in(built):
 def test_binary_goes_through_exactly(built):
     data = os.urandom(300_000)
     done = subprocess.run(
-        [built.prewarm("version") and "prewarm", "open", "box", "--", "cat"],
-        executable=_command(),
+        [COMMAND, "open", "box", "--", "cat"],
         cwd=built.project,
         env=built.environment,
         input=data,
@@ -49,12 +49,6 @@ def test_binary_goes_through_exactly(built):
         check=True,
     )
     assert done.stdout == data
-
-
-def _command():
-    from conftest import COMMAND
-
-    return COMMAND
 
 
 def test_who_where_and_with_which_environment(built):

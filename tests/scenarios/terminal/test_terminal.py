@@ -1,66 +1,16 @@
 """On a terminal: rows that neither tear nor stay, a shell that has the terminal. Elsewhere: plain lines and a heartbeat."""
 
 import os
-import pty
-import select
 import signal
 import termios
 import time
 
-import pyte
 import pytest
-from conftest import COMMAND
-
-
-class Screen:
-    """A terminal of a size, and what is on it."""
-
-    def __init__(self, story, *arguments, columns=80, rows=24, **environment):
-        self.screen = pyte.Screen(columns, rows)
-        self.stream = pyte.ByteStream(self.screen)
-        self.sent = b""
-        self.alive = True
-        self.pid, self.master = pty.fork()
-        if self.pid == 0:
-            termios.tcsetwinsize(0, (rows, columns))
-            os.chdir(story.project)
-            os.execve(COMMAND, ["prewarm", *arguments], {**story.environment, "TERM": "xterm", **environment})
-
-    @property
-    def lines(self):
-        return [line.rstrip() for line in self.screen.display if line.rstrip()]
-
-    def read(self, seconds):
-        deadline = time.monotonic() + seconds
-        while self.alive and time.monotonic() < deadline:
-            if select.select([self.master], [], [], 0.02)[0]:
-                try:
-                    chunk = os.read(self.master, 65536)
-                except OSError:
-                    chunk = b""
-                self.alive = bool(chunk)
-                self.sent += chunk
-                self.stream.feed(chunk)
-
-    def wait_for(self, wanted, timeout=60):
-        deadline = time.monotonic() + timeout
-        while wanted not in "\n".join(self.lines):
-            assert self.alive, f"ended without {wanted!r}:\n" + "\n".join(self.lines)
-            assert time.monotonic() < deadline, f"{wanted!r} did not come:\n" + "\n".join(self.lines)
-            self.read(0.05)
-
-    def type(self, text):
-        os.write(self.master, text.encode())
-
-    def end(self, timeout=60):
-        self.read(timeout)
-        os.close(self.master)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 24)])
 def test_rows_while_it_builds_and_one_line_each_when_it_is_done(story, columns, rows):
-    screen = Screen(story, "build", "--jobs", "2", columns=columns, rows=rows)
+    screen = story.screen("build", "--jobs", "2", columns=columns, rows=rows)
     screen.wait_for("noisy  bootstrap 1/1")
     screen.wait_for("line 3")
     assert sum("slow  bootstrap 1/1" in line for line in screen.lines) == 1
@@ -77,7 +27,7 @@ def test_rows_while_it_builds_and_one_line_each_when_it_is_done(story, columns, 
 
 def test_nothing_to_do_draws_no_rows(story):
     story.build()
-    screen = Screen(story, "build")
+    screen = story.screen("build")
     assert screen.end() == 0
     assert b"\x1b[?25l" not in screen.sent
     assert [line.split()[0] for line in screen.lines[:2]] == ["reused", "reused"]
@@ -85,18 +35,18 @@ def test_nothing_to_do_draws_no_rows(story):
 
 def test_colour_only_where_it_is_wanted(story):
     story.build()
-    coloured = Screen(story, "build")
+    coloured = story.screen("build")
     coloured.end()
     assert b"\x1b[36mreused" in coloured.sent
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        plain = Screen(story, "build", **environment)
+        plain = story.screen("build", **environment)
         plain.end()
         assert b"\x1b[" not in plain.sent
 
 
 def test_control_c_takes_the_rows_away_and_gives_the_terminal_back(story):
     story.edit("prewarm.yaml", "sleep 2", "sleep 100")
-    screen = Screen(story, "build")
+    screen = story.screen("build")
     screen.wait_for("working on it")
     screen.type("\x03")
     assert screen.end(30) == 130
@@ -106,7 +56,7 @@ def test_control_c_takes_the_rows_away_and_gives_the_terminal_back(story):
 
 def test_a_shell_in_a_session_has_the_terminal(story):
     story.build("--only", "slow")
-    screen = Screen(story, "open", "slow", "--env", "PS1=in> ", columns=97, rows=31)
+    screen = story.screen("open", "slow", "--env", "PS1=in> ", columns=97, rows=31)
     screen.type("stty size; tty | cut -c1-5; echo $TERM; echo done-$((6*7))\r")
     screen.wait_for("done-42")
     assert "31 97" in screen.lines
@@ -127,10 +77,10 @@ def test_a_shell_in_a_session_has_the_terminal(story):
 
 def test_a_command_gets_a_terminal_where_there_is_one_and_none_where_not(story):
     story.build("--only", "slow")
-    on_terminal = Screen(story, "open", "slow", "--", "sh", "-c", "test -t 1 && echo yes || echo no")
+    on_terminal = story.screen("open", "slow", "--", "sh", "-c", "test -t 1 && echo yes || echo no")
     assert on_terminal.end() == 0
     assert on_terminal.lines == ["yes"]
-    off = Screen(story, "open", "slow", "--no-tty", "--", "sh", "-c", "test -t 1 && echo yes || echo no")
+    off = story.screen("open", "slow", "--no-tty", "--", "sh", "-c", "test -t 1 && echo yes || echo no")
     assert off.end() == 0
     assert off.lines == ["no"]
     assert story.inside("slow", "sh", "-c", "test -t 1 && echo yes || echo no") == "no\n"
