@@ -99,7 +99,9 @@ def parse(text: str, file: str, problems: Problems) -> Located | None:
     if root is None:
         problems.add(f"{file}:1:1", "nothing is written here", line=1, column=1)
         return None
-    return _Reader(file, problems).read(root)
+    reader = _Reader(file, problems)
+    located = reader.read(root)
+    return located if reader.count <= MOST_NODES else None
 
 
 class _Reader:
@@ -109,17 +111,19 @@ class _Reader:
         self._file = file
         self._problems = problems
         self._constructor = yaml.constructor.SafeConstructor()
-        self._count = 0
+        self.count = 0
         self._open: set[int] = set()
 
     def read(self, node: yaml.Node, key: yaml.Node | None = None) -> Located:
-        self._count += 1
+        self.count += 1
         mark = node.start_mark
         place = (mark.line + 1, mark.column + 1)
         at = (key.start_mark.line + 1, key.start_mark.column + 1) if key is not None else place
+        if isinstance(node, yaml.ScalarNode) and not node.value and node.tag == f"{_TAG}null":
+            place = at  # Nothing stands there; its key is what can be seen.
         found = Located(None, *place, "", at)
-        if self._count > MOST_NODES:
-            if self._count == MOST_NODES + 1:
+        if self.count > MOST_NODES:
+            if self.count == MOST_NODES + 1:
                 self._refuse(node, f"aliases make more than {MOST_NODES} values of this file")
         elif isinstance(node, yaml.ScalarNode):
             found.value, found.text = self._scalar(node), node.value

@@ -148,9 +148,15 @@ def image(text: str) -> str:
     return text
 
 
-def from_base64(text: str) -> bytes:
-    """Decode content; line breaks and blanks are fine."""
+def base64_text(text: str) -> str:
+    """Check content in base64; line breaks and blanks are fine."""
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        from_base64(text)
     except binascii.Error as error:
-        raise ValueError(f"not base64: {error}") from None
+        raise ValueError(f"expected base64 ({str(error).lower()})") from None
+    return text
+
+
+def from_base64(text: str) -> bytes:
+    """Decode what ``base64_text`` let through."""
+    return base64.b64decode("".join(text.split()), validate=True)

@@ -38,7 +38,7 @@ def _without_nul(text: str) -> str:
 
 def _something(text: str) -> str:
     if not text.strip():
-        raise ValueError("expected something to run, found blanks")
+        raise ValueError("expected something to run")
     return _without_nul(text)
 
 
@@ -72,6 +72,7 @@ Image: TypeAlias = Annotated[str, _checked(fields.image), _like(r"\S+", "debian:
 ProjectPath: TypeAlias = Annotated[str, _checked(fields.project_path), _like(r"(?![/~]).+", "./workspace")]
 InsidePath: TypeAlias = Annotated[str, _checked(fields.inside_path), _like(r"/.*", "/workspace")]
 FilePath: TypeAlias = Annotated[str, _checked(fields.file_inside), _like(r"/.*[^/]", "/workspace/motd.txt")]
+Base64: TypeAlias = Annotated[str, _checked(fields.base64_text), _like(r"[A-Za-z0-9+/=\s]*", "AAEC")]
 Mode: TypeAlias = Annotated[
     str, _matching(fields.MODE, 'permission bits in quotes, such as "0644"'), _like(fields.MODE, "0644", "0755")
 ]

@@ -162,7 +162,7 @@ class _Loader:
         for path, message in found:
             places.problem(path, message)
         extends = data.get("extends")
-        self._extends[name] = extends if isinstance(extends, str) and not filler.failed else None
+        self._extends[name] = extends if isinstance(extends, str) and ("extends",) not in filler.failed else None
         return shape if not found and not filler.failed else None
 
 

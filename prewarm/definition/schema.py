@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from prewarm.definition.forms import (
     BackendName,
+    Base64,
     Command,
     Cores,
     Count,
@@ -112,7 +113,7 @@ class InlineSeedShape(_Shape):
 
     path: FilePath = Field(..., description="Where the file goes.")
     content: Text | None = Field(None, description="Its text.")
-    base64: str | None = Field(None, description="Its bytes, where they are no text.")
+    base64: Base64 | None = Field(None, description="Its bytes, where they are no text.")
     mode: Mode = Field("0644", description="Its permission bits, in quotes.")
 
 
