@@ -32,7 +32,13 @@ _STATUS_COLOURS: Final = {
 
 
 def prepare() -> None:
-    """Let no character that a stream cannot encode end the command."""
+    """Let no stream that is closed, and no character that one cannot encode, end the command.
+
+    What was closed becomes /dev/null, under its own number: no file opened later may take its place.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - it lives as long as we do.
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Final
 
 from prewarm.cli import _lines, _options, _output
 from prewarm.cli._options import Invocation
-from prewarm.errors import DefinitionError
+from prewarm.errors import DefinitionError, InterruptedBuildError
+from prewarm.failure import Failure
 from prewarm.pipeline import RunOptions
 from prewarm.plan import Status
 from prewarm.report import Report
+
+_INTERRUPTED: Final = InterruptedBuildError(
+    "the build was interrupted", hint="run it again; what is finished is reused"
+)
 
 
 def run_options(
@@ -49,6 +55,8 @@ def show(report: Report, run: Invocation, *, told: AbstractSet[str] = frozenset(
         for line in _lines.templates(untold, stream=sys.stdout):
             _output.data(line)
         _output.data(report.last_line())
+    if report.interrupted:
+        _output.failure(Failure.of(_INTERRUPTED, name="", redact=str))
     for template in report.templates:
         if template.status is Status.FAILED and template.error is not None:
             _output.failure(template.error)

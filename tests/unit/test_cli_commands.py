@@ -264,6 +264,20 @@ def test_a_character_that_stdout_cannot_encode_ends_nothing():
     assert done.stderr.startswith("error: no command 'gr\\xfc\\xdfe")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_nothing(closed, tmp_path):
+    shell = f"{sys.executable} -m prewarm build {closed}"
+    (tmp_path / "prewarm.yaml").write_text(
+        "version: 1\nnamespace: n\nsandboxes:\n  a: {base: debian, backend: memory}\n"
+    )
+    environment = {**os.environ, "PREWARM_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        ["sh", "-c", shell], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "prewarm.lock").is_file()
+
+
 # init
 
 
@@ -403,8 +417,20 @@ def test_tables_are_aligned_and_clean(capsys):
     assert capsys.readouterr().out == "NAME    SIZE\na       1\nlonger  22\n"
 
 
-def test_doctor_names_every_installed_backend(run):
-    code, out, _ = run("doctor", "--json")
+@pytest.fixture
+def alone(tmp_path):
+    """Runs a command in a process of its own: the docker SDK leaves a socket open where no engine answers."""
+
+    def run(*arguments):
+        environment = {**os.environ, "PREWARM_HOME": str(tmp_path / "home")}
+        done = subprocess.run([*PREWARM, *arguments], env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_doctor_names_every_installed_backend(alone):
+    code, out, _ = alone("doctor", "--json")
     report = json.loads(out)
     assert report["schema"] == "prewarm.doctor/1"
     assert {backend["name"] for backend in report["backends"]} >= {"local", "docker", "memory"}
@@ -412,15 +438,15 @@ def test_doctor_names_every_installed_backend(run):
     assert code == (0 if working else 4)
 
 
-def test_doctor_of_an_unknown_backend_is_an_error(run):
-    code, _, err = run("doctor", "--backend", "locl")
+def test_doctor_of_an_unknown_backend_is_an_error(alone):
+    code, _, err = alone("doctor", "--backend", "locl")
     assert code == 4
     assert "did you mean 'local'" in err
 
 
-def test_doctor_says_when_the_state_directory_cannot_be_written(run, tmp_path):
+def test_doctor_says_when_the_state_directory_cannot_be_written(alone, tmp_path):
     (tmp_path / "file").write_text("")
-    code, out, _ = run("doctor", "--home", str(tmp_path / "file" / "home"))
+    code, out, _ = alone("doctor", "--home", str(tmp_path / "file" / "home"))
     assert code == 4
     assert "cannot be written" in out
     assert "set PREWARM_HOME to a directory that this user can write" in out

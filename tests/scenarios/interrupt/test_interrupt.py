@@ -24,8 +24,9 @@ def test_an_interrupted_build_leaves_nothing_half_made(story, number):
     time.sleep(0.5)
     began = time.monotonic()
     os.kill(builder.pid, number)
-    out, _ = builder.communicate(timeout=60)
+    out, err = builder.communicate(timeout=60)
     assert builder.returncode == 130
+    assert "error: the build was interrupted\nhint: run it again; what is finished is reused\n" in err
     assert time.monotonic() - began < 20
     report = json.loads(out)
     assert report["interrupted"] is True
