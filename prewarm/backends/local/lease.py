@@ -1,0 +1,193 @@
+"""How long a session lives: until nobody has used it for a while, or its time is up; counted by a watchdog.
+
+The watchdog is a shell loop of this machine, without Python and without any client: it counts ticks (so a clock that jumps
+does not matter), and when the time is up it kills the holder and takes the session's directory away. What it reads lies in
+that directory:
+
+    lease       seconds of a tick, ticks without use, ticks of life
+    active      there: used since the last tick; the watchdog renames it to ``quiet``, a call renames it back
+    running/N   one command: client and entering process, each with its start time; both alive means in use
+    holder      the holder and its start time
+    watchdog    the watchdog and its start time
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prewarm import process
+from prewarm.backends.local.disk import write_file
+from prewarm.backends.local.processes import is_alive, start_time
+from prewarm.errors import SessionFailedError
+
+_FEWEST_TICKS: Final = 5
+_LONGEST_TICK_S: Final = 15.0
+_SHORTEST_TICK_S: Final = 0.1
+_SCRIPT: Final = r"""
+cd "$1" || exit 0
+life=$2
+alive() {
+  { read -r line < "/proc/$1/stat"; } 2>/dev/null || return 1
+  want=$2
+  set -- ${line##*) }
+  [ "$1" != Z ] && [ "$1" != X ] && [ "${20}" = "$want" ]
+}
+in_use() {
+  for command in running/*; do
+    { read -r client began entering entered < "$command"; } 2>/dev/null || continue
+    alive "$client" "$began" && alive "$entering" "$entered" && return 0
+  done
+  return 1
+}
+watch() {
+  idle=0
+  while read -r tick most_idle most_life < lease && [ -e meta.json ]; do
+    sleep "$tick"
+    life=$((life + 1)) idle=$((idle + 1))
+    if [ -e active ]; then mv active quiet; idle=0; elif in_use; then idle=0; fi
+    if [ "$idle" -ge "$most_idle" ] || [ "$life" -ge "$most_life" ]; then
+      mv meta.json expired.json || exit 0
+      read -r pid began rest < holder && alive "$pid" "$began" && kill -9 "$pid"
+      sleep 0.2
+      while read -r group; do rmdir "$group"; done < groups
+      directory=$PWD
+      cd /
+      rm -rf "$directory"
+      exit 0
+    fi
+  done
+}
+(
+  exec < /dev/null > /dev/null 2>&1
+  watch
+) &
+echo $!
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """How long a session may live.
+
+    Attributes:
+        idle_s: Seconds without use.
+        life_s: Seconds in all.
+    """
+
+    idle_s: float
+    life_s: float
+
+    @property
+    def tick_s(self) -> float:
+        shortest = min(self.idle_s, self.life_s)
+        return min(_LONGEST_TICK_S, max(_SHORTEST_TICK_S, shortest / _FEWEST_TICKS))
+
+    def text(self) -> str:
+        """Give the lease file."""
+        idle, life = (max(1, math.ceil(seconds / self.tick_s)) for seconds in (self.idle_s, self.life_s))
+        return f"{self.tick_s:.3f} {idle} {life}\n"
+
+
+class Lease:
+    """The lease of one session.
+
+    Args:
+        directory: The session's.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._active = str(directory / "active")
+        self._quiet = str(directory / "quiet")
+
+    def prepare(self, term: Term) -> None:
+        """Lay the files out in a new session's directory."""
+        (self._directory / "running").mkdir(mode=0o700)
+        (self._directory / "active").touch(mode=0o600)
+        self.set_term(term)
+
+    def set_term(self, term: Term) -> None:
+        """Change how long it may live."""
+        write_file(self._directory / "lease", term.text().encode())
+
+    def set_groups(self, groups: Iterable[Path]) -> None:
+        """Say which cgroups go with the session."""
+        write_file(self._directory / "groups", "".join(f"{group}\n" for group in groups).encode())
+
+    def touch(self) -> None:
+        """Say that the session is in use now."""
+        with contextlib.suppress(FileNotFoundError):  # It is active already.
+            os.rename(self._quiet, self._active)
+
+    def command(self, pid: int) -> Path | None:
+        """Say that a command is running, which keeps the session from being idle; the path goes when it ends."""
+        began, entered = start_time(os.getpid()), start_time(pid)
+        if entered is None:
+            return None
+        path = self._directory / "running" / f"{pid}.{secrets.token_hex(4)}"
+        try:
+            path.write_text(f"{os.getpid()} {began} {pid} {entered}\n", encoding="ascii")
+        except OSError:  # A full disk: the session then counts as idle while this runs.
+            return None
+        return path
+
+    def watch(self, lived_s: float, term: Term) -> None:
+        """Start a watchdog unless one is running.
+
+        Args:
+            lived_s: Seconds that the session has lived already.
+            term: How long it may.
+
+        Raises:
+            SessionFailedError: It could not be started.
+        """
+        if self.watched:
+            return
+        ticks = int(lived_s / term.tick_s)
+        outcome = process.run(
+            process.Command(
+                argv=("/bin/sh", "-c", _SCRIPT, "prewarm-watchdog", str(self._directory), str(ticks)),
+                env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+                cwd="/",
+                timeout_s=10,
+            )
+        )
+        pid = outcome.stdout.strip()
+        if not outcome.ok or not pid.isdigit():
+            raise SessionFailedError(f"the session's watchdog could not be started: {outcome.describe()}")
+        write_file(self._directory / "watchdog", b"%s %d\n" % (pid, start_time(int(pid)) or 0))
+
+    @property
+    def watched(self) -> bool:
+        """Whether a watchdog is counting."""
+        return self._watchdog() is not None
+
+    def end(self) -> None:
+        """Stop the watchdog, with the tick it is sleeping through."""
+        pid = self._watchdog()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
+
+    def unused_s(self) -> float:
+        """Give the seconds since the last use, by the clock: for a session that nobody watches."""
+        for path in (self._active, self._quiet):
+            with contextlib.suppress(OSError):
+                return time.time() - os.stat(path).st_ctime
+        return 0.0
+
+    def _watchdog(self) -> int | None:
+        try:
+            pid, started = (self._directory / "watchdog").read_text(encoding="ascii").split()
+        except (OSError, ValueError):
+            return None
+        return int(pid) if is_alive(int(pid), int(started)) else None

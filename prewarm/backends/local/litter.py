@@ -1,0 +1,157 @@
+"""Taking away: templates with all that only they used, and what crashes left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from prewarm.backends.capturing import Litter
+from prewarm.backends.local.disk import entries, remove_tree, tree_size
+from prewarm.backends.local.processes import kill_process, start_time
+from prewarm.backends.local.sessions import Sessions
+from prewarm.backends.local.store import Store, end_staging, kept_by, layer_name
+from prewarm.backends.local.templates import Templates, layers_from, named_by
+from prewarm.document import parse
+from prewarm.errors import TemplateInUseError, TemplateNotFoundError
+from prewarm.request import TemplateRef
+
+_HOLDER_NAME: Final = b"prewarm\0"
+_UPPER: Final = re.compile(r"upperdir=/oldroot(/[^,\s]*)")
+
+
+class Cleaner:
+    """Takes things away that nothing needs any more."""
+
+    def __init__(self, store: Store, templates: Templates, sessions: Sessions) -> None:
+        self._store = store
+        self._templates = templates
+        self._sessions = sessions
+
+    def remove(self, ref: TemplateRef) -> None:
+        """Take a template away, with all that only it used: ``TemplateBackend.remove``."""
+        try:
+            namespace, key, layers = named_by(ref)
+        except TemplateNotFoundError:
+            return
+        with self._store.changing():
+            found = self._templates.find(namespace, key)
+            if found is None or found.layers != layers:
+                return
+            for template in self._sessions.templates_in_use():
+                if template.ref == found.ref:
+                    raise TemplateInUseError(
+                        f"template {key.short} is in use by a session", hint="end the session, or let it expire"
+                    )
+            for template in self._templates.all():
+                if template.parent == (namespace, key) and template.layers[: len(layers)] == layers:
+                    raise TemplateInUseError(
+                        f"template {key.short} is what '{template.name}' stands on",
+                        hint=f"remove '{template.name}' first",
+                    )
+            self._templates.path(namespace, key).unlink(missing_ok=True)
+            self._drop_bases()
+            for path in self._unneeded():
+                self._drop_layer(path)
+
+    def litter(self) -> Iterator[Litter]:
+        """Find what crashes left: ``TemplateBackend.litter``."""
+        self._store.ensure()
+        with self._store.changing():
+            abandoned = self._store.abandoned()
+            unneeded = self._unneeded(without=abandoned)
+        for path in abandoned:
+            yield Litter(
+                description=f"half a capture ({path.name})", size=tree_size(path), remove=self._later(end_staging, path)
+            )
+        for path in unneeded:
+            yield Litter(
+                description=f"a layer that no template has ({path.name[:12]})",
+                size=tree_size(path),
+                remove=self._later(self._drop_if_unneeded, path),
+            )
+        for identity in self._sessions.over():
+            path = self._store.sessions / identity
+            yield Litter(
+                description=f"a session that has ended ({identity})",
+                size=tree_size(path),
+                remove=functools.partial(self._sessions.end, identity),
+            )
+        yield from self._stray_holders()
+
+    def _later(self, what: Callable[[Path], None], path: Path) -> Callable[[], None]:
+        def remove() -> None:
+            with self._store.changing():
+                what(path)
+
+        return remove
+
+    def _drop_if_unneeded(self, path: Path) -> None:
+        if path in self._unneeded():
+            self._drop_layer(path)
+
+    def _drop_layer(self, path: Path) -> None:
+        aside = self._store.stagings / f".dropped-{path.name}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, aside)  # So that no crash leaves half a layer under its name.
+        remove_tree(aside)
+
+    def _needed(self, without: Sequence[Path]) -> set[str]:
+        layers: set[str] = set()
+        for template in (*self._templates.all(), *self._sessions.templates_in_use()):
+            layers.update(template.layers)
+        for staging in entries(self._store.stagings):
+            if staging not in without:
+                layers.update(kept_by(staging))
+        return layers
+
+    def _unneeded(self, without: Sequence[Path] = ()) -> list[Path]:
+        """Give layers that nothing names. A base unpacked for a template that was never captured is one."""
+        needed = {layer_name(digest) for digest in self._needed(without)}
+        return [path for path in self._store.layer_names() if path.name not in needed]
+
+    def _drop_bases(self) -> None:
+        """Forget bases that no template stands on."""
+        needed = self._needed(())
+        for path in entries(self._store.bases):
+            try:
+                used = set(layers_from(parse(path.read_bytes()))) & needed
+            except (OSError, ValueError):
+                used = set()
+            if not used:
+                path.unlink(missing_ok=True)
+
+    def _stray_holders(self) -> Iterator[Litter]:
+        """Find holders of this store that no session and no capture knows: their client was killed as it started them."""
+        for name in os.listdir("/proc"):
+            if name.isdigit() and (place := self._held(int(name))) is not None and not _knows(place, int(name)):
+                started = start_time(int(name))
+                if started is not None:
+                    yield Litter(
+                        description=f"a sandbox that nothing knows (process {name})",
+                        size=0,
+                        remove=functools.partial(kill_process, int(name), started),
+                    )
+
+    def _held(self, pid: int) -> Path | None:
+        """Give the directory of this store that a holder holds a sandbox over."""
+        try:
+            if Path(f"/proc/{pid}/cmdline").read_bytes() != _HOLDER_NAME:
+                return None
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            return None
+        found = _UPPER.search(mounts)
+        place = Path(found[1]).parent if found is not None else None
+        return place if place is not None and place.is_relative_to(self._store.path) else None
+
+
+def _knows(place: Path, pid: int) -> bool:
+    try:
+        return (place / "holder").read_text(encoding="ascii").split()[0] == str(pid)
+    except (OSError, IndexError):
+        return False

@@ -1,0 +1,63 @@
+"""Finding a base by content, for its key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from prewarm.backends.local import bases, host_base
+from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
+from prewarm.errors import UnkeyableInputError, UnsupportedOptionError
+from prewarm.machine import host_platform
+from prewarm.request import ResolvedBase
+
+
+def resolve(base: Base, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
+    """Answer ``TemplateBackend.resolve_base``."""
+    match base:
+        case HostBase():
+            return _host(platform)
+        case RootfsBase():
+            return _rootfs(base, project, sha256)
+        case ImageBase(reference=reference):
+            from prewarm.backends.local import images
+
+            return images.resolve(reference, project=project, platform=platform, sha256=sha256)
+        case DockerfileBase():
+            raise UnsupportedOptionError(
+                "backend 'local' builds no Dockerfiles", hint="use backend 'docker', or a base image or archive"
+            )
+        case ExtendsBase(sandbox=name):
+            raise UnkeyableInputError(f"'{name}' is another sandbox, whose template is its base")
+
+
+def _host(platform: str) -> ResolvedBase:
+    if platform != host_platform():
+        raise UnkeyableInputError(
+            f"the base 'host' is {host_platform()}, not {platform}", hint="use an image of that platform"
+        )
+    try:
+        digest = host_base.digest()
+    except OSError as error:
+        raise UnkeyableInputError(f"the base 'host' cannot be told apart: {error}") from error
+    return ResolvedBase(digest=digest, description=host_base.description(), value={"kind": bases.HOST})
+
+
+def _rootfs(base: RootfsBase, project: Path, sha256: Callable[[Path], str]) -> ResolvedBase:
+    path = project / base.path
+    if not path.is_file():
+        raise UnkeyableInputError(
+            f"root filesystem {base.path} does not exist", hint="paths start at the project directory"
+        )
+    found = sha256(path)
+    if base.sha256 is not None and found != base.sha256:
+        raise UnkeyableInputError(
+            f"root filesystem {base.path} has sha256 {found[:12]}…, not {base.sha256[:12]}…",
+            hint="fetch it again, or correct 'sha256'",
+        )
+    return ResolvedBase(
+        digest=f"sha256:{found}",
+        description=f"{os.path.basename(base.path)} (sha256:{found[:12]})",
+        value={"kind": bases.ROOTFS, "path": str(path), "sha256": found},
+    )

@@ -1,0 +1,190 @@
+"""Root filesystem archives unpacked into a layer: tar, plain or compressed with gzip or zstd.
+
+Members that leave the root are refused, through links too. Device nodes are left out (a sandbox has its own ``/dev``), set-id
+bits are dropped where all files have one owner, and owners are kept where this process is real root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Final
+
+from prewarm.backends.local.identity import identity_of_this_process
+from prewarm.backends.local.inside import make_directories
+from prewarm.errors import CaptureFailedError, PathEscapesError
+
+_CHUNK: Final = 1024 * 1024
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_IDS: Final = 65536
+_OPAQUE: Final = "user.overlay.opaque"
+WHITEOUT: Final = ".wh."
+OPAQUE_MARK: Final = ".wh..wh..opq"
+
+
+def unpack(archive: Path, target: Path, *, whiteouts: bool = False) -> None:
+    """Unpack an archive into an empty directory.
+
+    Args:
+        archive: The file.
+        target: The directory.
+        whiteouts: Whether names beginning with ``.wh.`` stand for deletions, as in the layers of images.
+
+    Raises:
+        CaptureFailedError: It is no archive, or cannot be written.
+        PathEscapesError: A member leaves the root.
+    """
+    try:
+        with archive.open("rb") as file, decompressed(file) as stream:
+            _Unpacking(target, whiteouts=whiteouts).run(stream)
+    except (tarfile.TarError, EOFError) as error:
+        raise CaptureFailedError(f"{archive.name} is no archive that can be unpacked: {error}") from error
+    except OSError as error:
+        raise CaptureFailedError(f"{archive.name} could not be unpacked: {error}") from error
+
+
+@contextlib.contextmanager
+def decompressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Lend a stream of what is in a file, whatever it is compressed with."""
+    start = file.read(4)
+    file.seek(0)
+    if start.startswith(_GZIP):
+        import gzip
+
+        with gzip.open(file, "rb") as stream:
+            yield stream  # type: ignore[misc] # GzipFile reads like any other.
+    elif start == _ZSTD:
+        import zstandard
+
+        with zstandard.ZstdDecompressor().stream_reader(file, closefd=False, read_across_frames=True) as reader:
+            yield reader
+    else:
+        yield file
+
+
+class _Unpacking:
+    """One archive on its way into a directory. Paths are resolved by the kernel, inside the directory."""
+
+    def __init__(self, target: Path, *, whiteouts: bool) -> None:
+        self._target = target
+        self._whiteouts = whiteouts
+        self._many = identity_of_this_process().many
+        self._directories: list[tuple[bytes, tarfile.TarInfo]] = []
+
+    def run(self, stream: IO[bytes]) -> None:
+        self._target.chmod(0o755)
+        root = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:
+                for member in tar:
+                    self._put(root, tar, member)
+            for path, member in reversed(self._directories):
+                place = make_directories(root, path, None)
+                try:
+                    self._finish(f"/proc/self/fd/{place}", member)
+                finally:
+                    os.close(place)
+        finally:
+            os.close(root)
+
+    def _put(self, root: int, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        path = _inside(member.name, member)
+        if member.ischr() or member.isblk():
+            return
+        if path == b".":
+            self._directories.append((path, member))
+            return
+        head, name = os.path.split(path)
+        parent = make_directories(root, head, None)
+        try:
+            if self._whiteouts and os.fsdecode(name).startswith(WHITEOUT):
+                self._whiteout(parent, os.fsdecode(name))
+            elif member.isdir():
+                _directory(parent, name)
+                self._directories.append((path, member))
+            else:
+                _clear(parent, name)
+                self._file(root, tar, member, parent, name)
+        finally:
+            os.close(parent)
+
+    def _file(self, root: int, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: bytes) -> None:
+        if member.issym():
+            os.symlink(os.fsencode(member.linkname), name, dir_fd=parent)
+            if self._many:
+                os.chown(name, *_owner(member), dir_fd=parent, follow_symlinks=False)
+            os.utime(name, (member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
+        elif member.islnk():
+            head, origin = os.path.split(_inside(member.linkname, member))
+            place = make_directories(root, head, None)
+            try:
+                os.link(origin, name, src_dir_fd=place, dst_dir_fd=parent, follow_symlinks=False)
+            finally:
+                os.close(place)
+        elif member.isfifo():
+            os.mkfifo(name, 0o600, dir_fd=parent)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            content = tar.extractfile(member)
+            with open(os.open(name, flags, 0o600, dir_fd=parent), "wb") as file:
+                while content is not None and (chunk := content.read(_CHUNK)):
+                    file.write(chunk)
+                file.flush()
+                self._finish(f"/proc/self/fd/{file.fileno()}", member)
+
+    def _finish(self, path: str, member: tarfile.TarInfo) -> None:
+        if self._many:
+            os.chown(path, *_owner(member))
+        os.chmod(path, member.mode & (0o7777 if self._many else 0o1777))
+        os.utime(path, (member.mtime, member.mtime))
+
+    def _whiteout(self, parent: int, name: str) -> None:
+        if name == OPAQUE_MARK:
+            os.setxattr(f"/proc/self/fd/{parent}", _OPAQUE, b"y")
+        else:
+            gone = name.removeprefix(WHITEOUT).encode("utf-8", "surrogateescape")
+            _clear(parent, gone)
+            os.mknod(gone, 0o600 | 0o020000, 0, dir_fd=parent)
+
+
+def _inside(name: str, member: tarfile.TarInfo) -> bytes:
+    """Give a member's path below the root; a leading slash is how some archives write it."""
+    path = name.lstrip("/")
+    if ".." in path.split("/") or "\0" in path:
+        raise PathEscapesError(f"archive member '{member.name}' leaves its root")
+    return os.path.normpath(path or ".").encode("utf-8", "surrogateescape")
+
+
+def _owner(member: tarfile.TarInfo) -> tuple[int, int]:
+    if not (0 <= member.uid < _IDS and 0 <= member.gid < _IDS):
+        raise CaptureFailedError(
+            f"archive member '{member.name}' belongs to user {member.uid}:{member.gid}, beyond 65535"
+        )
+    return member.uid, member.gid
+
+
+def _directory(parent: int, name: bytes) -> None:
+    """Make a directory, in place of anything but a directory."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        try:
+            os.close(os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent))
+        except NotADirectoryError:
+            os.unlink(name, dir_fd=parent)
+            os.mkdir(name, 0o700, dir_fd=parent)
+
+
+def _clear(parent: int, name: bytes) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        import shutil
+
+        shutil.rmtree(os.fsdecode(name), dir_fd=parent)
