@@ -76,17 +76,17 @@ make_base_images() {
       "deb $(archive) $base_suite main" >&2
     mv "$cache/bases/debian.part.tar" "$cache/bases/debian.tar"
   fi
-  if [ ! -e "$cache/bases/busybox.tar" ]; then
+  if [ ! -e "$cache/bases/busybox-2.tar" ]; then
     local tree name
     tree=$(mktemp -d)
-    mkdir -p "$tree"/{bin,sbin,etc,root,tmp,usr/bin,usr/sbin,var,proc,sys,dev}
+    mkdir -p "$tree"/{bin,sbin,etc,root,tmp,srv,opt,home,mnt,usr/bin,usr/sbin,usr/local/bin,var,proc,sys,dev}
     chmod 755 "$tree"; chmod 1777 "$tree/tmp"
     install -m 755 /bin/busybox "$tree/bin/busybox"
     for name in $("$tree/bin/busybox" --list); do [ "$name" = busybox ] || ln -s busybox "$tree/bin/$name"; done
     printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$tree/etc/passwd"
     printf 'root:x:0:\nnogroup:x:65534:\n' >"$tree/etc/group"
-    tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C "$tree" -cf "$cache/bases/busybox.tar.part" .
-    mv "$cache/bases/busybox.tar.part" "$cache/bases/busybox.tar"
+    tar --sort=name --mtime=@0 --numeric-owner --owner=0 --group=0 -C "$tree" -cf "$cache/bases/busybox-2.tar.part" .
+    mv "$cache/bases/busybox-2.tar.part" "$cache/bases/busybox-2.tar"
     rm -rf "$tree"
   fi
 }
@@ -136,9 +136,9 @@ client() { DOCKER_HOST="unix://$run/docker.sock" DOCKER_CONFIG="$run/config" PAT
 import_bases() {
   client image inspect prewarm-test/debian:bookworm >/dev/null 2>&1 \
     || client import "$cache/bases/debian.tar" prewarm-test/debian:bookworm >/dev/null
-  client image inspect prewarm-test/busybox:1 >/dev/null 2>&1 \
+  client image inspect prewarm-test/busybox:2 >/dev/null 2>&1 \
     || client import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
-         "$cache/bases/busybox.tar" prewarm-test/busybox:1 >/dev/null
+         "$cache/bases/busybox-2.tar" prewarm-test/busybox:2 >/dev/null
 }
 
 stop() {
@@ -191,7 +191,7 @@ export DOCKER_CONFIG='$run/config'
 export PATH='$cache/engine/usr/bin':"\$PATH"
 export PREWARM_TEST_REGISTRY='127.0.0.1:$registry_port'
 export PREWARM_TEST_DEBIAN='prewarm-test/debian:bookworm'
-export PREWARM_TEST_BUSYBOX='prewarm-test/busybox:1'
+export PREWARM_TEST_BUSYBOX='prewarm-test/busybox:2'
 export PREWARM_TEST_ENGINE_PID='$run/docker.pid'
 CONF
 }

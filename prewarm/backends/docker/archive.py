@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,7 +55,7 @@ def path_facts(api: APIClient, container: str, path: str) -> PathFacts | None:
     client = raw(api)
     response = client.head(
         client._url("/containers/{0}/archive", container),  # noqa: SLF001 - see the module's docstring.
-        params={"path": path},
+        params={"path": os.fsencode(path)},
         timeout=client.timeout,
     )
     if response.status_code == _NOT_FOUND:

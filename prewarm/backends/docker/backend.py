@@ -59,6 +59,11 @@ class DockerBackend:
         self._engine = Engine(context.environment)
 
     @property
+    def engine(self) -> Engine:
+        """The engine that it works on."""
+        return self._engine
+
+    @property
     def name(self) -> str:
         return BACKEND
 
@@ -117,6 +122,10 @@ class DockerBackend:
 
     def attach(self, state: Mapping[str, Json]) -> DockerSession:
         return sessions.attach(self._engine, state)
+
+    def close(self) -> None:
+        """Let go of the connections to the engine. Twice is fine; the next use connects again."""
+        self._engine.close()
 
     def sessions(self, namespace: str | None = None) -> Sequence[SessionRecord]:
         return sessions.list_sessions(self._engine, namespace)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from prewarm.backends.capturing import CaptureRequest
 from prewarm.backends.docker import dockerfile
-from prewarm.backends.docker.engine import Engine, raw, refused, translated
+from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts
-from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY, base_tag
+from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY
 from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
 from prewarm.errors import CaptureFailedError, TemplateNotFoundError, UnkeyableInputError, UnsupportedOptionError
 from prewarm.request import ResolvedBase
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _SHOWN: Final = 19
+_CHUNK: Final = 1024 * 1024
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
@@ -34,7 +36,10 @@ def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256:
         case ImageBase(reference=reference):
             return _image(engine, reference, platform)
         case RootfsBase():
-            digest = sha256(project / base.path)
+            try:
+                digest = sha256(project / base.path)
+            except OSError as error:
+                raise UnkeyableInputError(f"cannot read base '{base.path}': {error.strerror}") from error
             if base.sha256 is not None and digest != base.sha256:
                 raise UnkeyableInputError(
                     f"base '{base.path}' is not the archive expected: sha256 {digest}, not {base.sha256}",
@@ -123,7 +128,7 @@ def _ask_registry(engine: Engine, reference: str) -> str:
 
 
 def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str, object], str], None]) -> ImageFacts:
-    """Bring the base into the engine, tagged so that a build can name it (``names.base_tag``).
+    """Bring the base into the engine.
 
     Args:
         engine: Where.
@@ -158,9 +163,6 @@ def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str,
             found = facts(engine, tag)
         if found is None:
             raise CaptureFailedError(f"the image built from {base.description} is not in the engine")
-    with translated():
-        repository, _, tag = base_tag(found.id).rpartition(":")
-        engine.api.tag(found.id, repository, tag)
     return found
 
 
@@ -190,13 +192,26 @@ def _import(engine: Engine, archive: Path, tag: str) -> ImageFacts:
     repository, _, label = tag.rpartition(":")
     with translated():
         try:
-            with archive.open("rb") as data:
-                engine.api.import_image_from_stream(data, repository=repository, tag=label)
+            engine.api.import_image_from_data(_plain(archive), repository=repository, tag=label)
         except APIError as error:
-            raise refused(error) from error
+            raise CaptureFailedError(f"base '{archive}' cannot be imported: {error.explanation}") from error
         except OSError as error:
             raise CaptureFailedError(f"base '{archive}' cannot be read: {error.strerror}") from error
     found = facts(engine, tag)
     if found is None:
         raise CaptureFailedError(f"base '{archive}' was imported and is not in the engine")
     return found
+
+
+def _plain(archive: Path) -> Iterator[bytes]:
+    """Give an archive in chunks; zstd is unpacked here, because engines differ in knowing it."""
+    with archive.open("rb") as file:
+        begin = file.read(len(_ZSTD))
+        file.seek(0)
+        if begin != _ZSTD:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+            return
+        import zstandard
+
+        yield from zstandard.ZstdDecompressor().read_to_iter(file, write_size=_CHUNK)

@@ -7,6 +7,7 @@ the container is committed, and the build goes on from there.
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from prewarm.process import Redactor
 from prewarm.request import HookStep, RunStep, ScriptStep, TemplateRef
 
 _LONGEST_ENV: Final = 100_000
+_CREDENTIALS: Final = re.compile(r"//([^/@\s]+)@")
 
 
 class Staged:
@@ -94,7 +96,9 @@ class _Capture:
             if recipe.names_certificates(name, value) and Path(value).is_file()
         }
         hidden = [value.decode("utf-8", "surrogateescape") for value in request.secrets.values()]
-        self._redact = Redactor([*hidden, *(v for n, v in request.pass_env.items() if n not in self._certificates)])
+        # Passed variables are no secrets, but an address among them may carry a password.
+        hidden += [found for value in request.pass_env.values() for found in _CREDENTIALS.findall(value)]
+        self._redact = Redactor(hidden)
         self.base_size = 0
 
     def run(self) -> ImageFacts:
@@ -123,7 +127,11 @@ class _Capture:
         return self._steps(base, files, accounts, has_tree=has_tree)
 
     def _steps(self, base: ImageFacts, files: BaseFiles, accounts: Accounts, *, has_tree: bool) -> ImageFacts:
-        current = base_tag(base.id)
+        current = base_tag(base.id, self._place.identity)
+        self._tag_for_cleaning(current)
+        repository, _, label = current.rpartition(":")
+        with translated():
+            self._engine.api.tag(base.id, repository, label)
         steps, number = list(self._request.steps), 1
         while True:
             until = next((i for i, step in enumerate(steps) if isinstance(step, HookStep)), len(steps))

@@ -159,7 +159,7 @@ def _context_files(context: Path, dockerfile: str) -> Iterator[str]:
         except (OSError, UnicodeDecodeError) as error:
             raise UnkeyableInputError(f"cannot read {ignore}: {error}") from error
     # Docker's patterns start at the context's root, as git's do with a slash in front.
-    patterns = pathspec.PathSpec.from_lines("gitwildmatch", [_anchored(line.strip()) for line in lines])
+    patterns = pathspec.PathSpec.from_lines("gitignore", [_anchored(line.strip()) for line in lines])
     for directory, subdirectories, names in os.walk(context, onerror=_unreadable):
         subdirectories.sort()
         prefix = os.path.relpath(directory, context)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import posixpath
 import tarfile
 import tempfile
@@ -19,7 +20,7 @@ from prewarm.backends.commands import run_command
 from prewarm.backends.docker import listing
 from prewarm.backends.docker.accounts import Account, Accounts
 from prewarm.backends.docker.archive import PathFacts, path_facts
-from prewarm.backends.docker.engine import Engine, translated
+from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.tarstreams import ChunkReader, Sink, copy_checked
 from prewarm.backends.hosting import FileInfo, FileKind, ProcessRequest, SessionHandle
 from prewarm.backends.paths import session_path
@@ -204,7 +205,7 @@ class ContainerFiles:
 
         with translated():
             try:
-                chunks, _ = self._engine.api.get_archive(self._container, path)
+                chunks, _ = raw(self._engine.api).get_archive(self._container, os.fsencode(path))
             except NotFound as error:
                 raise self._missing(path) from error
             try:
@@ -257,7 +258,7 @@ class ContainerFiles:
         self._touch()
         with translated():
             try:
-                self._engine.api.put_archive(self._container, directory, archive)
+                raw(self._engine.api).put_archive(self._container, os.fsencode(directory), archive)
             except NotFound as error:
                 raise self._missing(directory) from error
             except APIError as error:

@@ -56,14 +56,14 @@ def staged_tag(namespace: str, key: TemplateKey, identity: str, part: str = "all
     return f"{STAGED}{repository(namespace)}:{key.short}.{part}.{identity}"
 
 
-def staged_identity(tag: str) -> str:
-    """Give the identity in such a tag."""
+def tag_identity(tag: str) -> str:
+    """Give the identity in the tag of a staged image or of a base."""
     return tag.rpartition(".")[2]
 
 
-def base_tag(image_id: str) -> str:
-    """Give the tag by which a build names a base: an image id alone cannot stand in a Dockerfile."""
-    return f"{BASE_REPOSITORY}:{image_id.removeprefix('sha256:')}"
+def base_tag(image_id: str, identity: str) -> str:
+    """Give the tag by which one build names its base: an image id alone cannot stand in a Dockerfile."""
+    return f"{BASE_REPOSITORY}:{image_id.removeprefix('sha256:')[:12]}.{identity}"
 
 
 def template_labels(namespace: str, name: str, key: TemplateKey, parent: str | None) -> dict[str, str]:

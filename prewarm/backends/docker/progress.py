@@ -18,7 +18,7 @@ from prewarm.backends.capturing import CaptureObserver, Phase
 from prewarm.backends.commands import LineSplitter
 
 TAIL_LINES: Final = 40
-_RUN: Final = re.compile(r"\[(?:\S+ )?(\d+)/\d+\] RUN ")
+_RUN: Final = re.compile(r"\[(?:\S+)? *(\d+)/\d+\] RUN ")
 _EXIT_CODE: Final = re.compile(r"exit code: (\d+)$")
 _CACHED: Final = "unchanged since an earlier build: taken from the build cache"
 
@@ -144,14 +144,13 @@ class Progress:
         step = self._steps.get(digest)
         if step is None:
             # BuildKit names all steps before the first of them starts: the lowest number is the first step's.
-            step = StepProgress(
-                index=self._numbers[digest] - min(self._numbers.values()), cached=bool(vertex.get("cached"))
-            )
+            step = StepProgress(index=self._numbers[digest] - min(self._numbers.values()))
             self._steps[digest] = step
             step.started = self._clock()
             self._observer.step(self._first + step.index, self._total, self._texts[step.index])
-            if step.cached:
-                self._observer.line(_CACHED)
+        if vertex.get("cached") and not step.cached:
+            step.cached = True
+            self._observer.line(_CACHED)
         step.done = bool(vertex.get("completed"))
         step.error = error
 

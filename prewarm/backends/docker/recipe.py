@@ -30,6 +30,8 @@ ENV_SECRET: Final = "prewarm-env"  # noqa: S105 - an id.
 TREE: Final = "tree.tar"
 # Variables that name a file with certificates: the file is mounted for the steps, and the variable points at it.
 _CERTIFICATES: Final = re.compile(r"(?i).*(CA_BUNDLE|CERT|CERTS|CERT_FILE|CERTS_FILE|CAINFO|CAFILE|ROOTS_FILE_PATH)$")
+# The wrapper says nothing of its own, such as "Killed"; the step has its streams.
+_QUIETLY: Final = 'exec 3>&2 2>/dev/null; "$@" 2>&3 3>&-; exit $?'
 _CACHES: Final = (("PIP_CACHE_DIR", "pip"), ("npm_config_cache", "npm"))
 
 
@@ -136,7 +138,7 @@ def step_line(step: RunStep | ScriptStep, number: int, place: StepPlace) -> dict
             f"--mount=type=secret,id={one},target={certificate_path(path)},required=true,mode=0444"
             for one, path in place.certificates.items()
         ]
-        argv = ("/bin/sh", "-c", "; ".join((*exports, '"$@"', "exit $?")), "step", *argv)
+        argv = ("/bin/sh", "-c", "; ".join((*exports, _QUIETLY)), "step", *argv)
     elif place.passes_env or place.exports:
         raise UnsupportedOptionError(
             f"step '{step.text}' needs /bin/sh for its variables, and the base has none",

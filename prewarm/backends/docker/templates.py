@@ -13,6 +13,7 @@ from prewarm.backends.docker.handle import remove as remove_container
 from prewarm.backends.docker.images import facts
 from prewarm.backends.docker.names import (
     BACKEND,
+    BASE_REPOSITORY,
     CAPTURE_FORMAT,
     LABEL_BUILD,
     LABEL_KEY,
@@ -28,7 +29,7 @@ from prewarm.backends.docker.names import (
     SCHEMA,
     STAGED,
     published_tag,
-    staged_identity,
+    tag_identity,
 )
 from prewarm.backends.docker.sessions import is_over
 from prewarm.errors import TemplateInUseError
@@ -165,16 +166,18 @@ def litter(engine: Engine, namespace: str | None, under_way: Callable[[str], boo
     """
     found: list[Litter] = []
     labels = [f"{LABEL_NAMESPACE}={namespace}"] if namespace is not None else []
-    for image in _images(engine, {"label": [f"{LABEL_ROLE}={ROLE_TEMPLATE}", *labels]}):
-        size = 0 if published(image) else int(image.get("Size") or 0)
+    staged = _images(engine, {"label": [f"{LABEL_ROLE}={ROLE_TEMPLATE}", *labels]})
+    bases = _images(engine, {"reference": [BASE_REPOSITORY]})
+    for prefix, images in ((STAGED, staged), (f"{BASE_REPOSITORY}:", bases)):
         found += [
             Litter(
                 description=f"image of an unfinished capture: {tag}",
-                size=size,
+                size=0 if len(image["RepoTags"]) > 1 else int(image.get("Size") or 0),
                 remove=_untagging(engine, tag, image["Id"]),
             )
+            for image in images
             for tag in image.get("RepoTags") or ()
-            if tag.startswith(STAGED) and not under_way(staged_identity(tag))
+            if tag.startswith(prefix) and "." in tag and not under_way(tag_identity(tag))
         ]
     with translated():
         containers = engine.api.containers(all=True, filters={"label": [LABEL_ROLE]})

@@ -1,0 +1,414 @@
+"""The docker backend against a real engine: the contract that every backend keeps, and what is Docker's own.
+
+eval "$(ci/services.sh env)"      # after: ci/services.sh up
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import os
+import socket
+import tarfile
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from prewarm.backends.capturing import Presence
+from prewarm.backends.docker import DockerBackend
+from prewarm.definition.model import ImageBase, Network, RootfsBase
+from prewarm.errors import (
+    SessionGoneError,
+    SessionStateError,
+    TemplateInUseError,
+    TemplateNotFoundError,
+    UnkeyableInputError,
+    UnsupportedOptionError,
+)
+from prewarm.machine import host_platform
+from prewarm.testing import BackendContract, Harness
+from prewarm.testing.builders import hook, shell
+from prewarm.testing.fakes import RecordingObserver
+
+SECRET = b"hunter2-4f1d9c"
+
+
+class OnDocker(Harness):
+    """A backend on the engine that the environment names, and busybox to start from."""
+
+    expiry_patience_s = 30.0
+
+    @pytest.fixture
+    def backend(self, context, request):
+        made = DockerBackend(context)
+        health = made.check()
+        if not health.ok:
+            if "docker" in (request.config.getoption("--require", default=None) or ()):
+                pytest.fail(f"docker is required: {health.reason}")
+            pytest.skip(health.reason)
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def base(self, backend):
+        return self.image(backend, os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest"))
+
+    def image(self, backend, reference):
+        return backend.resolve_base(
+            ImageBase(reference=reference),
+            project=Path.cwd(),
+            platform=host_platform(),
+            sha256=lambda path: pytest.fail(str(path)),
+        )
+
+    def delete_behind(self, backend, ref):
+        backend.engine.api.remove_image(ref.value["image"], force=True)
+
+    def damage_behind(self, backend, ref):
+        api = backend.engine.api
+        repository, _, tag = ref.value["tag"].rpartition(":")
+        api.remove_image(ref.value["image"], force=True)
+        api.tag(os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest"), repository, tag)
+
+
+class TestDockerBackend(OnDocker, BackendContract):
+    """The contract."""
+
+
+def layers_of(api, image):
+    """Give every file's name and content in every layer, and the configuration, of a saved image."""
+    data = b"".join(api.get_image(image))
+    with tarfile.open(fileobj=io.BytesIO(data)) as saved:
+        for member in saved:
+            file = saved.extractfile(member)
+            content = file.read() if file else b""
+            yield member.name, content
+            with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(content)) as layer:
+                for inner in layer:
+                    part = layer.extractfile(inner) if inner.isreg() else None
+                    yield f"{member.name}: {inner.name}", part.read() if part else b""
+
+
+class TestDockerCaptures(OnDocker):
+    """What is particular about templates as images."""
+
+    def test_a_secret_is_in_no_layer_history_line_or_error(self, place):
+        step = shell(
+            "cat /run/secrets/token; grep -q hunter2 /run/secrets/token; ls -l /run/secrets/token > /workspace/how",
+            secrets=("token",),
+        )
+        by_hook = dataclasses.replace(hook(lambda sandbox: sandbox.run("cat /run/secrets/token")), secrets=("token",))
+        captured = place.capture(step, by_hook, shell("true"), secrets={"token": SECRET})
+
+        api = place.backend.engine.api
+        found = [name for name, content in layers_of(api, captured.ref.value["image"]) if SECRET in content]
+        assert found == []
+        assert SECRET.decode() not in str(api.history(captured.ref.value["image"]))
+        assert SECRET.decode() not in str(api.inspect_image(captured.ref.value["image"]))
+        assert "***" in captured.observer.lines
+        assert not any(SECRET.decode() in line for line in captured.observer.lines)
+
+    def test_the_search_for_a_secret_finds_one_that_a_step_writes_down(self, place):
+        captured = place.capture(
+            shell("cp /run/secrets/token /workspace/leak", secrets=("token",)), secrets={"token": SECRET}
+        )
+
+        api = place.backend.engine.api
+        assert any(SECRET in content for _, content in layers_of(api, captured.ref.value["image"]))
+
+    def test_passed_variables_reach_steps_and_hooks_and_not_the_image(self, place):
+        heard = []
+        captured = place.capture(
+            shell("test ${#PASSED} = 5"),
+            hook(lambda sandbox: heard.append(sandbox.run('printf %s "$PASSED"').stdout)),
+            shell("true"),
+            pass_env={"PASSED": "a b'c"},
+        )
+
+        assert heard == ["a b'c"]
+        config = place.backend.engine.api.inspect_image(captured.ref.value["image"])["Config"]
+        assert not any("PASSED" in one or "PREWARM" in one for one in config["Env"])
+        found = [n for n, c in layers_of(place.backend.engine.api, captured.ref.value["image"]) if b"a b'c" in c]
+        assert found == []
+
+    def test_a_certificate_bundle_is_there_for_steps_and_in_no_layer(self, place, tmp_path):
+        bundle = tmp_path / "ca.pem"
+        bundle.write_text("a bundle of certificates")
+        captured = place.capture(
+            shell('test "$(wc -c < "$SSL_CERT_FILE")" = 24'),
+            hook(lambda sandbox: sandbox.run('test "$(cat $SSL_CERT_FILE)" = "a bundle of certificates"')),
+            shell("true"),
+            pass_env={"SSL_CERT_FILE": str(bundle)},
+        )
+
+        saved = layers_of(place.backend.engine.api, captured.ref.value["image"])
+        assert [name for name, content in saved if b"bundle of certificates" in content] == []
+
+    def test_mounts_leave_nothing_in_the_image(self, place):
+        captured = place.capture(shell("true", secrets=("token",)), secrets={"token": SECRET})
+
+        names = {
+            name.partition(": ")[2] for name, _ in layers_of(place.backend.engine.api, captured.ref.value["image"])
+        }
+        assert not [name for name in names if name.startswith("run/")]
+
+    def test_a_change_to_the_last_of_ten_steps_runs_one_step(self, place):
+        mark = uuid.uuid4().hex
+        steps = [shell(f"echo {mark} {number} >> /workspace/log") for number in range(9)]
+        place.publish(dataclasses.replace(place.request(*steps, shell("echo one")), env={}))
+
+        changed = place.publish(dataclasses.replace(place.request(*steps, shell("echo two")), env={}))
+
+        lines = [line for line in changed.observer.lines if "build cache" in line]
+        assert len(lines) == 9
+        assert "two" in changed.observer.lines
+
+    def test_the_image_says_what_it_is(self, place):
+        captured = place.capture(shell("true"))
+
+        config = place.backend.engine.api.inspect_image(captured.ref.value["image"])["Config"]
+        labels = config["Labels"]
+        assert labels["dev.prewarm.namespace"] == place.namespace
+        assert labels["dev.prewarm.role"] == "template"
+        assert labels["dev.prewarm.key"] == captured.key
+        assert labels["dev.prewarm.schema"] == "1"
+        assert config["User"] == "sandbox"
+        assert config["WorkingDir"] == "/workspace"
+
+    def test_entrypoint_and_command_are_the_bases_unless_the_definition_says_otherwise(self, place):
+        api = place.backend.engine.api
+        made = api.create_container(os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest"), ["x"])["Id"]
+        name = f"prewarm-test-{uuid.uuid4().hex}"
+        api.commit(made, repository=name, tag="1", conf={"Entrypoint": ["/bin/echo"], "Cmd": ["hello"]})
+        api.remove_container(made)
+        base = self.image(place.backend, f"{name}:1")
+        try:
+            steps = shell("true"), hook(lambda sandbox: sandbox.run("true")), shell("true")
+            kept = place.publish(dataclasses.replace(place.request(*steps), base=base))
+            other = place.publish(
+                dataclasses.replace(place.request(*steps), base=base, options={"entrypoint": [], "cmd": ["serve"]})
+            )
+            after_hook = place.publish(dataclasses.replace(place.request(*steps[:2]), base=base))
+        finally:
+            api.remove_image(f"{name}:1")
+
+        def config(captured):
+            found = api.inspect_image(captured.ref.value["image"])["Config"]
+            return found["Entrypoint"], found["Cmd"]
+
+        assert config(kept) == (["/bin/echo"], ["hello"])
+        assert config(after_hook) == (["/bin/echo"], ["hello"])
+        assert config(other)[1] == ["serve"]
+        assert not config(other)[0]
+
+    def test_a_foreign_image_under_a_templates_name_is_corrupt_and_never_used(self, place):
+        captured = place.capture(shell("true"))
+        api = place.backend.engine.api
+        repository, _, tag = captured.ref.value["tag"].rpartition(":")
+        api.tag(os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest"), repository, tag)
+
+        (answer,) = place.backend.probe([(captured.key, captured.ref)])
+
+        assert answer.presence is Presence.CORRUPT
+        assert captured.ref.value["tag"] in answer.detail
+        assert place.backend.find(place.namespace, captured.key) is None
+        api.remove_image(captured.ref.value["tag"])
+
+    def test_refs_are_asked_about_in_one_call(self, place):
+        captured = [place.capture(shell(f"echo {number}")) for number in range(3)]
+        calls = []
+        api = place.backend.engine.api
+        send = api.send
+        api.send = lambda request, **options: (calls.append(request.path_url), send(request, **options))[1]
+        try:
+            answers = place.backend.probe([(one.key, one.ref) for one in captured])
+        finally:
+            api.send = send
+
+        assert [answer.presence for answer in answers] == [Presence.PRESENT] * 3
+        assert len(calls) == 1
+
+    def test_a_base_tag_that_moves_is_another_base(self, place):
+        api = place.backend.engine.api
+        name = f"prewarm-test-{uuid.uuid4().hex}"
+        api.tag(os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest"), name, "1")
+        before = self.image(place.backend, f"{name}:1")
+        captured = place.capture(shell("true"))
+        api.tag(captured.ref.value["image"], name, "1")
+        after = self.image(place.backend, f"{name}:1")
+        api.remove_image(f"{name}:1")
+
+        assert before.digest != after.digest
+        assert after.digest == captured.ref.value["image"]
+
+    def test_a_base_that_nobody_has_is_an_error_with_a_way_out(self, backend):
+        with pytest.raises(UnkeyableInputError, match="not in the engine") as caught:
+            self.image(backend, f"127.0.0.1:1/nothing-{uuid.uuid4().hex}:1")
+        assert "docker pull" in caught.value.hint
+
+    def test_a_root_filesystem_archive_is_a_base(self, place, tmp_path):
+        archive = tmp_path / "root.tar"
+        container = place.backend.engine.api.create_container(
+            os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest"), ["x"]
+        )["Id"]
+        archive.write_bytes(b"".join(place.backend.engine.api.export(container)))
+        place.backend.engine.api.remove_container(container)
+        base = place.backend.resolve_base(
+            RootfsBase(path="root.tar"), project=tmp_path, platform=host_platform(), sha256=sha256
+        )
+
+        captured = place.publish(
+            dataclasses.replace(place.request(shell("echo x > /workspace/x")), base=base, project=tmp_path)
+        )
+
+        assert place.text(place.open(captured), "cat /workspace/x") == "x"
+
+    def test_a_template_that_another_extends_stays(self, place):
+        parent = place.capture(shell("echo 1 > /workspace/parent"))
+        child = place.capture(shell("cat /workspace/parent"), parent=parent)
+
+        with pytest.raises(TemplateInUseError, match="extended by"):
+            place.backend.remove(parent.ref)
+        place.backend.remove(child.ref)
+        place.backend.remove(parent.ref)
+
+    def test_a_hook_that_fails_leaves_no_container_and_no_image(self, place):
+        before = {image["Id"] for image in place.backend.engine.api.images(all=True)}
+        request = place.request(shell("true"), hook(lambda sandbox: sandbox.run("exit 3")))
+
+        with pytest.raises(Exception, match="exited 3"), place.backend.capture(request, RecordingObserver()):
+            pass
+
+        assert {image["Id"] for image in place.backend.engine.api.images(all=True)} <= before | {
+            image["Id"] for image in place.backend.engine.api.images() if image["RepoTags"]
+        }
+        assert not place.backend.litter(place.namespace)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class TestDockerSessions(OnDocker):
+    """What is particular about sessions as containers."""
+
+    def opened(self, place, template, **options):
+        request = place.opening(template)
+        return place.open(dataclasses.replace(request, options=dataclasses.replace(request.options, **options)))
+
+    def test_a_session_is_locked_down(self, place, session):
+        found = place.backend.engine.api.inspect_container(session.id)
+        host = found["HostConfig"]
+
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ["no-new-privileges"]
+        assert host["Init"] is True
+        assert host["NetworkMode"] == "none"
+        assert place.text(session, "grep CapEff /proc/self/status").endswith("0000000000000000")
+        assert place.text(session, "id -un") == "sandbox"
+        assert len(found["Name"].lstrip("/")) <= 63
+
+    def test_a_container_made_again_under_the_same_name_is_never_written_to(self, place, template):
+        request = place.opening(template, "again")
+        first = place.open(request)
+        first.remove()
+        second = place.open(request)
+
+        time.sleep(0.6)
+        with pytest.raises(SessionGoneError):
+            first.files.write("/workspace/x", b"x")
+        with pytest.raises(SessionGoneError):
+            place.run(first, "touch /workspace/x")
+        assert place.text(second, "ls /workspace").split() == ["seeded", "written"]
+
+    def test_a_stopped_session_is_started_again_with_its_files(self, place, session):
+        session.files.write("/workspace/kept", b"1")
+        place.backend.engine.api.stop(session.id, timeout=0)
+
+        again = place.backend.attach(session.state())
+
+        assert again.id == session.id
+        assert again.files.read("/workspace/kept") == b"1"
+
+    def test_a_state_that_names_a_container_of_somebody_else_is_refused(self, place, session):
+        api = place.backend.engine.api
+        other = api.create_container(os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest"), ["x"])["Id"]
+
+        try:
+            with pytest.raises(SessionStateError, match="no session of prewarm"):
+                place.backend.attach({**session.state(), "container": other})
+        finally:
+            api.remove_container(other)
+
+    def test_a_port_is_exposed_on_loopback_only(self, place, template):
+        session = self.opened(place, template, network=Network.ALL, options={"expose": [8000]})
+        server = place.start(session, "while :; do echo hello | nc -l -p 8000; done")
+
+        host, port = session.expose(8000)
+
+        assert host == "127.0.0.1"
+        assert answer(host, port) == b"hello\n"
+        server.kill()
+        server.close()
+
+    def test_a_mount_from_the_allow_list_is_read_only_unless_asked(self, place, template, context, tmp_path):
+        (tmp_path / "data").write_text("from outside")
+        tmp_path.chmod(0o755)
+        options = {"mounts": [{"source": str(tmp_path), "target": "/mnt"}]}
+        with pytest.raises(UnsupportedOptionError):
+            self.opened(place, template, options=options)
+        allowing = DockerBackend(
+            dataclasses.replace(context, environment={**context.environment, "PREWARM_DOCKER_MOUNTS": str(tmp_path)})
+        )
+        request = place.opening(template)
+        session = place.open(
+            dataclasses.replace(request, options=dataclasses.replace(request.options, options=options)), allowing
+        )
+
+        assert place.text(session, "cat /mnt/data") == "from outside"
+        assert place.run(session, "touch /mnt/x").exit_code != 0
+        allowing.close()
+
+    def test_a_read_only_session_writes_to_its_memory_only(self, place, template):
+        session = self.opened(place, template, options={"read_only": True, "tmpfs": {"/scratch": "16m"}})
+
+        assert place.run(session, "touch /workspace/x").exit_code != 0
+        assert place.text(session, "echo 1 > /scratch/x && cat /scratch/x") == "1"
+
+    def test_policy_changed_behind_our_back_is_put_right_at_attach(self, place, session):
+        api = place.backend.engine.api
+        api.disconnect_container_from_network(session.id, "none")
+        api.connect_container_to_network(session.id, "bridge")
+
+        again = place.backend.attach(session.state())
+
+        assert place.run(again, "ip route | grep -q default").exit_code != 0
+
+    def test_a_session_without_its_image_is_an_error_with_a_way_out(self, place):
+        captured = place.capture(shell("true"))
+        place.backend.remove(captured.ref)
+
+        with pytest.raises(TemplateNotFoundError) as caught:
+            place.open(captured)
+        assert "prewarm build" in caught.value.hint
+
+    def test_a_session_in_use_does_not_expire(self, place, template):
+        request = place.opening(template, idle_timeout_s=3.0)
+        session = place.open(request)
+        until = time.monotonic() + 8.0
+        while time.monotonic() < until:
+            assert place.text(session, "echo alive") == "alive"
+            time.sleep(0.3)
+
+        assert place.backend.attach(session.state()).id == session.id
+
+
+def answer(host, port):
+    for _ in range(50):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=2) as connection:
+            if data := connection.recv(100):
+                return data
+        time.sleep(0.1)
+    return b""
