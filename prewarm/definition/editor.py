@@ -44,6 +44,8 @@ def json_schema(backends: Collection[str] = BUILT_IN_BACKENDS) -> dict[str, Any]
         properties = shapes[shape]["properties"]
         del properties[BACKENDS]
         properties.update({name: {"type": "object", "description": f"Options of {name}."} for name in sorted(backends)})
+    for variable in schema["properties"]["vars"]["patternProperties"].values():
+        variable["type"] = ["string", "null"]  # The one place where nothing means something.
     sandbox = shapes["SandboxInFile"]
     sandbox["oneOf"] = [{"required": ["base"]}, {"required": ["extends"]}]
     shapes["SecretShape"]["oneOf"] = [{"required": ["env"]}, {"required": ["file"]}]

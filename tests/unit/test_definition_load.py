@@ -499,7 +499,7 @@ def test_a_bomb_of_aliases_is_refused_quickly(tmp_path):
 
 
 def test_a_file_that_is_missing_or_not_text_is_named(tmp_path):
-    with pytest.raises(DefinitionError, match="cannot read .*prewarm.yaml: No such file"):
+    with pytest.raises(DefinitionError, match=r"cannot read .*prewarm.yaml: No such file"):
         load_project(tmp_path / "prewarm.yaml")
     (tmp_path / "prewarm.yaml").write_bytes(b"a: \xff\n")
     with pytest.raises(DefinitionError, match="is not UTF-8: invalid start byte at byte 3"):
@@ -516,7 +516,7 @@ def test_the_nearest_definition_file_above_is_found(tmp_path):
     assert find_definition_file(tmp_path / "a/b") == tmp_path / "a/prewarm.yml"
 
     (tmp_path / "a/prewarm.yaml").touch()
-    with pytest.raises(DefinitionError, match="both prewarm.yaml and prewarm.yml"):
+    with pytest.raises(DefinitionError, match=r"both prewarm.yaml and prewarm.yml"):
         find_definition_file(tmp_path / "a/b")
 
 

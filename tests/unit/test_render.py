@@ -86,5 +86,5 @@ def test_a_recipe_quotes_for_the_shell_and_for_json():
 
 
 def test_a_recipe_that_is_wrong_is_named_with_its_line():
-    with pytest.raises(DefinitionError, match="cannot render Dockerfile.j2:2: "):
+    with pytest.raises(DefinitionError, match=r"cannot render Dockerfile.j2:2: "):
         render_recipe("FROM x\n{% for %}\n", {}, "Dockerfile.j2")
