@@ -57,9 +57,9 @@ class LocalBackend:
         identity = identity_of_this_process()
         self._home = context.home
         self._search = context.environment.get("PATH")
-        self._store = Store(context.home, single_owner=not identity.many)
-        self._templates = Templates(self._store)
-        self._sessions = Sessions(self._store, self._templates, self._machine, self._hierarchy)
+        self.store = Store(context.home, single_owner=not identity.many)
+        self._templates = Templates(self.store)
+        self._sessions = Sessions(self.store, self._templates, self._machine, self._hierarchy)
         self._guard = threading.Lock()  # Guards what is found out once.
         self._known_machine: Machine | None = None
         self._known_hierarchy: limits.Hierarchy | None = None
@@ -95,9 +95,9 @@ class LocalBackend:
         from prewarm.backends.local.bases import Bases
         from prewarm.backends.local.capture import Maker
 
-        self._store.ensure()
-        bases = Bases(self._store, self._templates)
-        return Maker(self._store, self._templates, bases, self._machine()).capture(request, observer)
+        self.store.ensure()
+        bases = Bases(self.store, self._templates)
+        return Maker(self.store, self._templates, bases, self._machine()).capture(request, observer)
 
     def probe(self, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> Sequence[Probe]:
         return self._templates.probe(wanted)
@@ -119,15 +119,15 @@ class LocalBackend:
     def remove(self, ref: TemplateRef) -> None:
         from prewarm.backends.local.litter import Cleaner
 
-        self._store.ensure()
-        Cleaner(self._store, self._templates, self._sessions).remove(ref)
+        self.store.ensure()
+        Cleaner(self.store, self._templates, self._sessions).remove(ref)
 
     def litter(self, namespace: str | None = None) -> Sequence[Litter]:
         """Find what crashes left. What has no template belongs to no namespace, so it is found whichever is asked for."""
         del namespace
         from prewarm.backends.local.litter import Cleaner
 
-        return list(Cleaner(self._store, self._templates, self._sessions).litter())
+        return list(Cleaner(self.store, self._templates, self._sessions).litter())
 
     def open(self, request: OpenRequest) -> LocalSession:
         return LocalSession(self._sessions, *self._sessions.open(request))

@@ -187,6 +187,19 @@ def _some_cpus(session: str, cpus: float) -> tuple[int, ...]:
     return tuple(sorted((available + available)[first : first + count]))
 
 
+def join(limits: Limits, pid: int) -> None:
+    """Have a process counted with a session's.
+
+    Raises:
+        SessionFailedError: It cannot be.
+    """
+    try:
+        for path in limits.join:
+            Path(path).write_text(str(pid), encoding="ascii")
+    except OSError as error:
+        raise SessionFailedError(f"the session's limits could not be applied: {error}") from error
+
+
 def remove(groups: Mapping[str, Path]) -> None:
     """Take a session's cgroups away. Those that are gone are fine; processes just killed get a moment to leave.
 

@@ -127,7 +127,7 @@ def _place_directory(seed: SeedEntry, parent: int, name: bytes, owner: tuple[int
 
 
 def _place_file(seed: SeedEntry, parent: int, name: bytes, owner: tuple[int, int] | None) -> None:
-    content = seed.source.read_bytes() if isinstance(seed.source, Path) else seed.source or b""
+    content = Path(seed.source).read_bytes() if isinstance(seed.source, str) else seed.source or b""
     if hashlib.sha256(content).hexdigest() != seed.sha256:
         raise CaptureFailedError(
             f"seed {os.fsdecode(seed.target)} has changed since its key was computed", hint="build again"

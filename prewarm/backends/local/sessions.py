@@ -149,7 +149,10 @@ class Sessions:
             lease.set_groups(applied.groups.values())
             lease.set_term(record.term)
             session_record.write(directory, record)
-        holder = _holder(directory, record.options.network) or self._start(directory, record)
+        holder = _holder(directory, record.options.network)
+        if holder is None:
+            holder = self._start(directory, record)
+            limits.join(applied, holder.pid)
         lease.watch(record.lived_s, record.term)
         surroundings = Surroundings(
             user=record.user,

@@ -1,0 +1,42 @@
+import os
+
+import pytest
+
+from prewarm.backends.local import LocalBackend
+from prewarm.backends.local.disk import entries, remove_tree
+from prewarm.backends.local.store import layer_name
+from prewarm.testing import BackendContract
+
+
+class TestLocal(BackendContract):
+    """The contract, on this machine's own programs; as whoever runs the tests, root or not."""
+
+    expiry_s = 1.0
+    expiry_patience_s = 10.0
+
+    @pytest.fixture
+    def backend(self, context, request):
+        made = LocalBackend(context)
+        health = made.check()
+        if not health.ok:
+            if "local" in (request.config.getoption("--require", default=None) or ()):
+                pytest.fail(f"local is required: {health.reason}")
+            pytest.skip(health.reason)
+        return made
+
+    def delete_behind(self, backend, ref):
+        remove_tree(backend.store.layers / layer_name(ref.value["layers"][-1]))
+
+    def damage_behind(self, backend, ref):
+        tree = backend.store.tree(ref.value["layers"][-1])
+        victim = next(path for path in sorted(tree.rglob("*")) if path.is_file() and path.stat().st_size)
+        content = bytearray(victim.read_bytes())
+        content[0] ^= 1
+        times = victim.stat()
+        victim.chmod(0o644)
+        victim.write_bytes(content)
+        os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    def leftovers(self, backend, namespace):
+        store = backend.store
+        return [str(path) for directory in (store.stagings, store.sessions, store.layers) for path in entries(directory)]
