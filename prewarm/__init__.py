@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:  # What ``__getattr__`` loads.
-    from prewarm.backends.hosting import FileInfo, FileKind
+    from prewarm import aio, errors
+    from prewarm.backends.hosting import FileInfo
     from prewarm.definition.construct import define as Definition  # noqa: N812 - reads as the value that it makes.
     from prewarm.definition.construct import project
     from prewarm.definition.load import load_project
@@ -28,12 +29,16 @@ if TYPE_CHECKING:  # What ``__getattr__`` loads.
         SessionGoneError,
         TemplateCorruptError,
         TemplateNotFoundError,
-        UnkeyableInputError,
     )
+    from prewarm.home import Home
+    from prewarm.pipeline import RunOptions, build
+    from prewarm.report import Report
     from prewarm.request import BootstrapSession, CommandResult
-    from prewarm.session import Output, Process, Session, SessionFiles, attach_session, open_session
+    from prewarm.session import Process, Session, SessionFiles, attach_session, open_session
 
 __version__ = "0.1.0"
+
+_MODULES: Final = frozenset({"aio", "errors"})
 
 _HOMES: Final = {
     "BackendUnavailableError": "errors",
@@ -44,12 +49,13 @@ _HOMES: Final = {
     "Definition": "definition.construct:define",
     "DefinitionError": "errors",
     "FileInfo": "backends.hosting",
-    "FileKind": "backends.hosting",
+    "Home": "home",
     "Network": "definition.model",
-    "Output": "session",
     "PrewarmError": "errors",
     "Process": "session",
     "Project": "definition.model",
+    "Report": "report",
+    "RunOptions": "pipeline",
     "Session": "session",
     "SessionFailedError": "errors",
     "SessionFileError": "errors",
@@ -57,8 +63,8 @@ _HOMES: Final = {
     "SessionGoneError": "errors",
     "TemplateCorruptError": "errors",
     "TemplateNotFoundError": "errors",
-    "UnkeyableInputError": "errors",
     "attach_session": "session",
+    "build": "pipeline",
     "load_project": "definition.load",
     "open_session": "session",
     "project": "definition.construct",
@@ -73,12 +79,13 @@ __all__ = [
     "Definition",
     "DefinitionError",
     "FileInfo",
-    "FileKind",
+    "Home",
     "Network",
-    "Output",
     "PrewarmError",
     "Process",
     "Project",
+    "Report",
+    "RunOptions",
     "Session",
     "SessionFailedError",
     "SessionFileError",
@@ -86,8 +93,10 @@ __all__ = [
     "SessionGoneError",
     "TemplateCorruptError",
     "TemplateNotFoundError",
-    "UnkeyableInputError",
+    "aio",
     "attach_session",
+    "build",
+    "errors",
     "load_project",
     "open_session",
     "project",
@@ -95,6 +104,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return __import__(f"{__name__}.{name}", fromlist=["_"])
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from prewarm.backends.commands import command_argv, run_command
 from prewarm.backends.hosting import ProcessRequest, SessionHandle
 from prewarm.backends.paths import session_path
+from prewarm.cancellation import Cancellation
 from prewarm.definition.model import Json
 from prewarm.errors import CommandFailedError, HomeError, SessionGoneError
 from prewarm.key import TemplateKey
@@ -106,7 +107,7 @@ class Session:
         """Its files."""
         return self._files
 
-    def run(
+    def run(  # noqa: PLR0913 - what a command can be given.
         self,
         command: str | Sequence[str],
         *,
@@ -117,6 +118,7 @@ class Session:
         stdin: bytes | str | None = None,
         max_output: int = DEFAULT_MAX_OUTPUT,
         check: bool = False,
+        cancellation: Cancellation | None = None,
     ) -> CommandResult:
         """Run a command to its end. A non-zero exit is data, an unknown command is exit code 127.
 
@@ -130,9 +132,11 @@ class Session:
             stdin: For its standard input, which is empty otherwise.
             max_output: Bytes kept of each stream; what comes after is read and dropped (``truncated``).
             check: Whether anything but exit code 0 raises.
+            cancellation: Ends it, descendants and all, when it comes from another thread.
 
         Raises:
             CommandFailedError: ``check`` was given and it did not exit with 0.
+            InterruptedBuildError: It was cancelled.
             SessionGoneError: The session has ended.
         """
         data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -142,6 +146,7 @@ class Session:
             stdin=data,
             deadline=None if timeout is None else time.monotonic() + timeout,
             max_output=max_output,
+            cancellation=cancellation,
         )
         if check and not result.ok:
             raise self._failure(command, result)

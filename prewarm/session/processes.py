@@ -15,6 +15,7 @@ from prewarm.backends.hosting import ProcessHandle
 
 _CHUNK: Final = 65536
 _LINE_LIMIT: Final = 1024 * 1024
+_SLICE_S: Final = 1.0
 _POLL_S: Final = 0.05
 _GRACE_S: Final = 0.2
 
@@ -37,6 +38,82 @@ class Output:
     def text(self) -> str:
         """The piece as text without its line end; undecodable bytes are surrogate escapes."""
         return self.data.decode("utf-8", "surrogateescape").rstrip("\r\n")
+
+
+class Lines:
+    """Makes lines out of the chunks of two streams."""
+
+    def __init__(self) -> None:
+        self._begun = {Stream.STDOUT: b"", Stream.STDERR: b""}
+
+    def take(self, chunk: Output) -> Iterator[Output]:
+        """Give the lines that a chunk completes."""
+        *whole, begun = (self._begun[chunk.stream] + chunk.data).split(b"\n")
+        for line in whole:
+            yield Output(chunk.stream, line + b"\n")
+        if len(begun) > _LINE_LIMIT:
+            yield Output(chunk.stream, begun)
+            begun = b""
+        self._begun[chunk.stream] = begun
+
+    def rest(self) -> Iterator[Output]:
+        """Give what was begun and has no line end."""
+        for stream, data in self._begun.items():
+            if data:
+                yield Output(stream, data)
+
+
+class Reader:
+    """Reads both streams of a command, one chunk at a time; a context manager.
+
+    Args:
+        handle: What runs.
+    """
+
+    def __init__(self, handle: ProcessHandle) -> None:
+        self._handle = handle
+        self._ended_at: float | None = None
+        self._ready: list[tuple[int, Stream]] = []
+        self._selector = selectors.DefaultSelector()
+        for stream, name in ((handle.stdout, Stream.STDOUT), (handle.stderr, Stream.STDERR)):
+            if not stream.closed:
+                self._selector.register(stream.fileno(), selectors.EVENT_READ, name)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both streams have ended, or the command has and what it left behind is silent."""
+        silent = self._ended_at is not None and time.monotonic() >= self._ended_at + _GRACE_S
+        return not self._ready and (silent or not self._selector.get_map())
+
+    def next(self, timeout: float) -> Output | None:
+        """Give the next chunk, or ``None`` where there is none within so many seconds."""
+        deadline = time.monotonic() + timeout
+        while not self.is_over:
+            if not self._ready:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                events = self._selector.select(min(_POLL_S, left))
+                self._ready = [(key.fd, key.data) for key, _ in events]
+                if not events and self._ended_at is None and self._handle.wait(0) is not None:
+                    self._ended_at = time.monotonic()
+                continue
+            descriptor, stream = self._ready.pop()
+            data = _read(descriptor)
+            if data:
+                return Output(stream, data)
+            self._selector.unregister(descriptor)
+        return None
+
+    def close(self) -> None:
+        """Let go of it; the streams stay open."""
+        self._selector.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
 
 class Process:
@@ -94,27 +171,14 @@ class Process:
             timeout: Seconds after which it stops; the command goes on, and the next call goes on from there.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        ended_at: float | None = None
-        with selectors.DefaultSelector() as selector:
-            for stream, name in ((self._handle.stdout, Stream.STDOUT), (self._handle.stderr, Stream.STDERR)):
-                if not stream.closed:
-                    selector.register(stream.fileno(), selectors.EVENT_READ, name)
-            while selector.get_map():
-                now = time.monotonic()
-                over = (deadline is not None and now >= deadline) or (
-                    ended_at is not None and now >= ended_at + _GRACE_S
-                )
-                if over:
+        with Reader(self._handle) as reader:
+            while not reader.is_over:
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
                     return
-                events = selector.select(_POLL_S if deadline is None else min(_POLL_S, deadline - now))
-                if not events and ended_at is None and self._handle.wait(0) is not None:
-                    ended_at = now
-                for ready, _ in events:
-                    data = _read(ready.fd)
-                    if data:
-                        yield Output(ready.data, data)
-                    else:
-                        selector.unregister(ready.fd)
+                output = reader.next(_SLICE_S if left is None else min(_SLICE_S, left))
+                if output is not None:
+                    yield output
 
     def lines(self, *, timeout: float | None = None) -> Iterator[Output]:
         """Give both streams' output line by line, each with its line end.
@@ -124,17 +188,14 @@ class Process:
         Args:
             timeout: As for ``chunks``; a line begun by then is given as it stands.
         """
-        begun = {Stream.STDOUT: b"", Stream.STDERR: b""}
+        splitter = Lines()
         for chunk in self.chunks(timeout=timeout):
-            *whole, begun[chunk.stream] = (begun[chunk.stream] + chunk.data).split(b"\n")
-            for line in whole:
-                yield Output(chunk.stream, line + b"\n")
-            if len(begun[chunk.stream]) > _LINE_LIMIT:
-                yield Output(chunk.stream, begun[chunk.stream])
-                begun[chunk.stream] = b""
-        for stream, rest in begun.items():
-            if rest:
-                yield Output(stream, rest)
+            yield from splitter.take(chunk)
+        yield from splitter.rest()
+
+    def reader(self) -> Reader:
+        """Give what ``chunks`` reads with, for a caller who reads in a way of its own and closes it."""
+        return Reader(self._handle)
 
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for the end; give the exit code (128 + n for signal n), or ``None`` after ``timeout`` seconds.
