@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import posixpath
 import stat
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ _GO_SYMLINK: Final = 1 << 27
 _GO_OTHER: Final = (1 << 26) | (1 << 25) | (1 << 24) | (1 << 21) | (1 << 19)
 _GO_SPECIAL: Final = ((1 << 23, stat.S_ISUID), (1 << 22, stat.S_ISGID), (1 << 20, stat.S_ISVTX))
 _NOT_FOUND: Final = 404
+_SERVER_ERROR: Final = 500
 _STAT_HEADER: Final = "X-Docker-Container-Path-Stat"
 
 
@@ -60,6 +62,11 @@ def path_facts(api: APIClient, container: str, path: str) -> PathFacts | None:
     )
     if response.status_code == _NOT_FOUND:
         return None
+    if response.status_code == _SERVER_ERROR and path != "/":
+        # How the engine puts "not a directory": below something that is none there is nothing.
+        parent = path_facts(api, container, posixpath.dirname(path))
+        if parent is None or not (parent.is_directory or parent.is_link):
+            return None
     client._raise_for_status(response)  # noqa: SLF001 - the same.
     return parsed(response.headers[_STAT_HEADER])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ MARKER: Final = "PREWARM_PROCESS"
 _POLL_S: Final = 0.02
 _SLOWEST_POLL_S: Final = 0.25
 _KILL_TIMEOUT_S: Final = 10.0
+_KILLED: Final = 128 + signal.SIGKILL
 # Only what a shell has built in: at the limit of processes nothing more can be started. Reads each process's variables
 # and parent; takes those with the marker and all that descend from them, again until there are none left.
 _KILL: Final = r"""
@@ -85,13 +87,13 @@ class Execution:
         self._marker = marker
         self._exit_code: int | None = None
         out, err = os.pipe(), os.pipe()
-        given = os.pipe() if request.stdin else None
+        given = os.pipe() if request.stdin or self._terminal else None
         self._stdout: IO[bytes] = os.fdopen(out[0], "rb", buffering=0)
         self._stderr: IO[bytes] = os.fdopen(err[0], "rb", buffering=0)
         self._stdin: IO[bytes] | None = os.fdopen(given[1], "wb", buffering=0) if given else None
         ends = (out[1], err[1])
         try:
-            connection, early = _attach(engine.api, exec_id, terminal=self._terminal)
+            connection, early = _attach(engine.api, exec_id, request.terminal)
         except BaseException:
             for descriptor in (*ends, *(given[:1] if given else ())):
                 os.close(descriptor)
@@ -100,8 +102,6 @@ class Execution:
         self._pump = Pump(
             connection, early, terminal=self._terminal, stdin=given[0] if given else None, outputs=ends, touch=touch
         )
-        if request.terminal is not None:
-            self.resize(*request.terminal)
 
     @property
     def stdin(self) -> IO[bytes] | None:
@@ -181,8 +181,8 @@ class Execution:
         with translated():
             try:
                 found = self._engine.api.exec_inspect(self._id)
-            except NotFound as error:
-                raise SessionGoneError(f"the session's container {self._container[:12]} is gone") from error
+            except NotFound:  # The container was removed, which kills.
+                return _KILLED
         if found["Running"] or found["ExitCode"] is None:
             return None
         return int(found["ExitCode"])
@@ -227,7 +227,7 @@ def start(
             made = engine.api.exec_create(
                 container,
                 argv,
-                stdin=request.stdin,
+                stdin=request.stdin or request.terminal is not None,
                 tty=request.terminal is not None,
                 environment=env,
                 workdir=request.cwd,
@@ -244,13 +244,14 @@ def start(
             raise SessionFailedError(f"the command could not be started: {error.explanation}") from error
 
 
-def _attach(api: APIClient, exec_id: str, *, terminal: bool) -> tuple[socket.socket, bytes]:
+def _attach(api: APIClient, exec_id: str, terminal: tuple[int, int] | None) -> tuple[socket.socket, bytes]:
     """Start the exec and give its raw socket, with what was read of it beyond the answer's head."""
+    size = {"ConsoleSize": [terminal[1], terminal[0]]} if terminal is not None else {}
     client = raw(api)
     response = client._post_json(  # noqa: SLF001 - the SDK's own call loses bytes that came with the head.
         client._url("/exec/{0}/start", exec_id),  # noqa: SLF001
         headers={"Connection": "Upgrade", "Upgrade": "tcp"},
-        data={"Tty": terminal, "Detach": False},
+        data={"Tty": terminal is not None, "Detach": False, **size},
         stream=True,
     )
     client._raise_for_status(response)  # noqa: SLF001

@@ -89,11 +89,11 @@ class ContainerFiles:
 
     def list(self, path: str) -> Sequence[FileInfo]:
         """Give a directory's entries, by name."""
+        asked = session_path(path)
         path, found = self._resolved(path)
         if not found.is_directory:
             raise SessionFileError(f"'{path}' is not a directory")
-        output = self._command(listing.argv(path), f"list '{path}'")
-        return listing.entries(path, output)
+        return listing.entries(asked, self._command(listing.argv(path), f"list '{path}'"))
 
     def stat(self, path: str) -> FileInfo:
         """Say what a path is; a link is not followed."""
@@ -168,6 +168,7 @@ class ContainerFiles:
                 if member.islnk():
                     member.linkname = member.linkname.partition("/")[2]
                 member.name = name
+                member.pax_headers = {}  # They would bring the old name back.
                 packed.addfile(member, tar.extractfile(member) if member.isreg() else None)
                 yield from sink.taken()
         yield from sink.taken()

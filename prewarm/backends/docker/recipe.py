@@ -31,7 +31,7 @@ TREE: Final = "tree.tar"
 # Variables that name a file with certificates: the file is mounted for the steps, and the variable points at it.
 _CERTIFICATES: Final = re.compile(r"(?i).*(CA_BUNDLE|CERT|CERTS|CERT_FILE|CERTS_FILE|CAINFO|CAFILE|ROOTS_FILE_PATH)$")
 # The wrapper says nothing of its own, such as "Killed"; the step has its streams.
-_QUIETLY: Final = 'exec 3>&2 2>/dev/null; "$@" 2>&3 3>&-; exit $?'
+_QUIETLY: Final = 'exec 3>&2 2>/dev/null; (exec "$@" 2>&3 3>&-); exit $?'
 _CACHES: Final = (("PIP_CACHE_DIR", "pip"), ("npm_config_cache", "npm"))
 
 

@@ -74,6 +74,7 @@ def copy_checked(source: tarfile.TarFile, target: IO[bytes], owner: Account) -> 
                 if member.linkname.startswith("/"):
                     raise PathEscapesError(f"link '{member.name}' in the archive points out of it")
             member.name = path
+            member.pax_headers = {}  # They would bring the old name and owner back.
             member.uid, member.gid, member.uname, member.gname = owner.uid, owner.gid, "", ""
             member.mode &= _SAFE_BITS
             checked.addfile(member, source.extractfile(member) if member.isreg() else None)
