@@ -1,10 +1,10 @@
+import json
 import os
 
 import pytest
 
 from prewarm.backends.local import LocalBackend
-from prewarm.backends.local.disk import entries, remove_tree
-from prewarm.backends.local.store import layer_name
+from prewarm.backends.local.disk import entries
 from prewarm.testing import BackendContract
 
 
@@ -25,7 +25,7 @@ class TestLocal(BackendContract):
         return made
 
     def delete_behind(self, backend, ref):
-        remove_tree(backend.store.layers / layer_name(ref.value["layers"][-1]))
+        (backend.store.templates / ref.value["namespace"] / f"{ref.value['key']}.json").unlink()
 
     def damage_behind(self, backend, ref):
         tree = backend.store.tree(ref.value["layers"][-1])
@@ -38,5 +38,8 @@ class TestLocal(BackendContract):
         os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def leftovers(self, backend, namespace):
+        """All of one home is of one namespace here; bases stay unpacked for the next capture."""
         store = backend.store
-        return [str(path) for directory in (store.stagings, store.sessions, store.layers) for path in entries(directory)]
+        bases = {layer[:32] for path in entries(store.bases) for layer in json.loads(path.read_bytes())["layers"]}
+        found = [path for directory in (store.stagings, store.sessions, store.layers) for path in entries(directory)]
+        return [str(path) for path in found if path.name not in bases]

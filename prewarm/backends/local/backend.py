@@ -94,10 +94,12 @@ class LocalBackend:
     def capture(self, request: CaptureRequest, observer: CaptureObserver) -> AbstractContextManager[StagedTemplate]:
         from prewarm.backends.local.bases import Bases
         from prewarm.backends.local.capture import Maker
+        from prewarm.backends.local.litter import Cleaner
 
         self.store.ensure()
         bases = Bases(self.store, self._templates)
-        return Maker(self.store, self._templates, bases, self._machine()).capture(request, observer)
+        cleaner = Cleaner(self.store, self._templates, self._sessions)
+        return Maker(self.store, self._templates, bases, self._machine(), cleaner).capture(request, observer)
 
     def probe(self, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> Sequence[Probe]:
         return self._templates.probe(wanted)

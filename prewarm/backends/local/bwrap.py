@@ -12,6 +12,7 @@ from prewarm.backends.local.identity import Identity
 from prewarm.definition.model import Network
 
 OPTION_BYTES: Final = 4000  # Of one mount: a page, less what overlayfs is told besides the directories.
+SECRETS: Final = "/run/secrets"
 _OLD_ROOT: Final = len("/oldroot:")
 _UNMASKED: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs", "mtrr")
 
@@ -82,6 +83,8 @@ def options(view: View, identity: Identity, *, files: Mapping[str, int]) -> list
     found += ["--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "0755", "--tmpfs", "/run"]  # noqa: S108 - inside.
     for path in view.data:
         found += ["--perms", "0644", "--ro-bind-data", str(files[path]), path]
+    if view.secrets:
+        found += ["--perms", "0755", "--dir", SECRETS]
     for path in view.secrets:
         found += ["--perms", "0400", "--file", str(files[path]), path]
     return found

@@ -18,6 +18,7 @@ from prewarm.backends.local import templates as records
 from prewarm.backends.local.bases import Bases, Ground, template_of
 from prewarm.backends.local.command import LocalProcess
 from prewarm.backends.local.files import LocalFiles
+from prewarm.backends.local.litter import Cleaner
 from prewarm.backends.local.sandbox import Machine, Sandbox, Surroundings, view_of
 from prewarm.backends.local.store import Staging, Store
 from prewarm.backends.local.templates import Template, Templates
@@ -32,21 +33,21 @@ from prewarm.request import CaptureStep, TemplateRef
 class Maker:
     """Captures templates into a store."""
 
-    def __init__(self, store: Store, templates: Templates, bases: Bases, machine: Machine) -> None:
+    def __init__(self, store: Store, templates: Templates, bases: Bases, machine: Machine, cleaner: Cleaner) -> None:
         self._store = store
         self._templates = templates
         self._bases = bases
         self._machine = machine
+        self._cleaner = cleaner
 
     @contextlib.contextmanager
     def capture(self, request: CaptureRequest, observer: CaptureObserver) -> Iterator[Staged]:
         """Make a template: ``TemplateBackend.capture``."""
-        with self._store.staging() as staging:
-            before = self._templates.find(request.namespace, request.key)
+        with self._cleaner.staging() as staging:
             with _failing(request):
                 made = self._make(request, observer, staging)
                 records.write(staging.path / "template.json", made)
-            yield Staged(self._store, self._templates, made, before)
+            yield Staged(self._store, self._templates, made, replaces=request.replaces)
 
     def _make(self, request: CaptureRequest, observer: CaptureObserver, staging: Staging) -> Template:
         deadline = time.monotonic() + request.timeout_s
@@ -67,9 +68,7 @@ class Maker:
             seeding.make_workdir(sandbox, request.workdir, owner)
             seeding.place_seeds(sandbox, request.seeds, owner, request.cancellation.check)
         observer.phase(Phase.BOOTSTRAP)
-        redact = Redactor(
-            [*(v.decode("utf-8", "replace") for v in request.secrets.values()), *request.pass_env.values()]
-        )
+        redact = Redactor(value.decode("utf-8", "replace") for value in request.secrets.values())
         for number, step in enumerate(request.steps, start=1):
             request.cancellation.check()
             with place.sandbox(step.user, step.network, _secrets(request, step)) as sandbox:
@@ -179,11 +178,11 @@ class _StepHandle:
 class Staged:
     """A finished capture: ``StagedTemplate``."""
 
-    def __init__(self, store: Store, templates: Templates, made: Template, before: Template | None) -> None:
+    def __init__(self, store: Store, templates: Templates, made: Template, *, replaces: bool) -> None:
         self._store = store
         self._templates = templates
         self._made = made
-        self._before = before
+        self._replaces = replaces
 
     @property
     def ref(self) -> TemplateRef:
@@ -194,10 +193,10 @@ class Staged:
         return self._made.size
 
     def publish(self) -> None:
-        """Make it findable. Where another builder published this key meanwhile, that one stays and is what ``ref`` names."""
+        """Make it findable. What is published under this key already stays, unless this capture replaces it."""
         with self._store.changing():
             now = self._templates.find(self._made.namespace, self._made.key)
-            if now is not None and now != self._before:
+            if now is not None and not self._replaces:
                 self._made = now
                 return
             try:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,12 +15,13 @@ from prewarm.backends.capturing import Litter
 from prewarm.backends.local.disk import entries, remove_tree, tree_size
 from prewarm.backends.local.processes import kill_process, start_time
 from prewarm.backends.local.sessions import Sessions
-from prewarm.backends.local.store import Store, end_staging, kept_by, layer_name
+from prewarm.backends.local.store import Staging, Store, end_staging, kept_by, layer_name
 from prewarm.backends.local.templates import Templates, layers_from, named_by
 from prewarm.document import parse
 from prewarm.errors import TemplateInUseError, TemplateNotFoundError
 from prewarm.request import TemplateRef
 
+_BASE_KEPT_S: Final = 3600.0  # A build that failed is tried again, and an image need not be fetched for that again.
 _HOLDER_NAME: Final = b"prewarm\0"
 _UPPER: Final = re.compile(r"upperdir=/oldroot(/[^,\s]*)")
 
@@ -54,7 +56,8 @@ class Cleaner:
                         hint=f"remove '{template.name}' first",
                     )
             self._templates.path(namespace, key).unlink(missing_ok=True)
-            self._drop_bases()
+            for path in self._unused_bases():
+                path.unlink(missing_ok=True)
             for path in self._unneeded():
                 self._drop_layer(path)
 
@@ -64,6 +67,7 @@ class Cleaner:
         with self._store.changing():
             abandoned = self._store.abandoned()
             unneeded = self._unneeded(without=abandoned)
+            bases = [path for path in self._unused_bases() if time.time() - path.stat().st_mtime > _BASE_KEPT_S]
         for path in abandoned:
             yield Litter(
                 description=f"half a capture ({path.name})", size=tree_size(path), remove=self._later(end_staging, path)
@@ -73,6 +77,12 @@ class Cleaner:
                 description=f"a layer that no template has ({path.name[:12]})",
                 size=tree_size(path),
                 remove=self._later(self._drop_if_unneeded, path),
+            )
+        for path in bases:
+            yield Litter(
+                description=f"an unpacked base that no template has ({path.stem[:12]})",
+                size=sum(tree_size(self._store.tree(digest)) for digest in _base_layers(path)),
+                remove=self._later(self._drop_base, path),
             )
         for identity in self._sessions.over():
             path = self._store.sessions / identity
@@ -100,7 +110,30 @@ class Cleaner:
             os.rename(path, aside)  # So that no crash leaves half a layer under its name.
         remove_tree(aside)
 
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """Lend a fresh place for a capture; layers that only it needed go with it."""
+        kept: list[str] = []
+        try:
+            with self._store.staging() as staging:
+                try:
+                    yield staging
+                finally:
+                    kept = kept_by(staging.path)
+        finally:
+            names = {layer_name(digest) for digest in kept}
+            with self._store.changing():
+                for path in self._unneeded():
+                    if path.name in names:
+                        self._drop_layer(path)
+
     def _needed(self, without: Sequence[Path]) -> set[str]:
+        layers = self._needed_by_templates(without)
+        for base in entries(self._store.bases):
+            layers.update(_base_layers(base))
+        return layers
+
+    def _needed_by_templates(self, without: Sequence[Path] = ()) -> set[str]:
         layers: set[str] = set()
         for template in (*self._templates.all(), *self._sessions.templates_in_use()):
             layers.update(template.layers)
@@ -110,20 +143,20 @@ class Cleaner:
         return layers
 
     def _unneeded(self, without: Sequence[Path] = ()) -> list[Path]:
-        """Give layers that nothing names. A base unpacked for a template that was never captured is one."""
+        """Give layers that nothing names."""
         needed = {layer_name(digest) for digest in self._needed(without)}
         return [path for path in self._store.layer_names() if path.name not in needed]
 
-    def _drop_bases(self) -> None:
-        """Forget bases that no template stands on."""
-        needed = self._needed(())
-        for path in entries(self._store.bases):
-            try:
-                used = set(layers_from(parse(path.read_bytes()))) & needed
-            except (OSError, ValueError):
-                used = set()
-            if not used:
-                path.unlink(missing_ok=True)
+    def _unused_bases(self) -> list[Path]:
+        """Give the unpacked bases that no template stands on."""
+        needed = self._needed_by_templates()
+        return [path for path in entries(self._store.bases) if not set(_base_layers(path)) & needed]
+
+    def _drop_base(self, path: Path) -> None:
+        if path in self._unused_bases():
+            path.unlink(missing_ok=True)
+            for layer in self._unneeded():
+                self._drop_layer(layer)
 
     def _stray_holders(self) -> Iterator[Litter]:
         """Find holders of this store that no session and no capture knows: their client was killed as it started them."""
@@ -148,6 +181,13 @@ class Cleaner:
         found = _UPPER.search(mounts)
         place = Path(found[1]).parent if found is not None else None
         return place if place is not None and place.is_relative_to(self._store.path) else None
+
+
+def _base_layers(path: Path) -> tuple[str, ...]:
+    try:
+        return layers_from(parse(path.read_bytes()))
+    except (OSError, ValueError):
+        return ()
 
 
 def _knows(place: Path, pid: int) -> bool:

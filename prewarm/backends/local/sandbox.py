@@ -12,7 +12,7 @@ from typing import Final
 from prewarm.backends.environment import default_environment
 from prewarm.backends.hosting import ProcessRequest
 from prewarm.backends.local import command
-from prewarm.backends.local.bwrap import View
+from prewarm.backends.local.bwrap import SECRETS, View
 from prewarm.backends.local.files import LocalFiles
 from prewarm.backends.local.holder import Holder
 from prewarm.backends.local.identity import Identity
@@ -185,7 +185,7 @@ def view_of(
         work=work,
         binds=binds,
         data=network_files(network, upper, layers),
-        secrets={f"/run/secrets/{name}": value for name, value in (secrets or {}).items()},
+        secrets={f"{SECRETS}/{name}": value for name, value in (secrets or {}).items()},
         network=network,
         hostname=HOSTNAME,
     )

@@ -127,7 +127,7 @@ def _place_directory(seed: SeedEntry, parent: int, name: bytes, owner: tuple[int
 
 
 def _place_file(seed: SeedEntry, parent: int, name: bytes, owner: tuple[int, int] | None) -> None:
-    content = Path(seed.source).read_bytes() if isinstance(seed.source, str) else seed.source or b""
+    content = _content(seed)
     if hashlib.sha256(content).hexdigest() != seed.sha256:
         raise CaptureFailedError(
             f"seed {os.fsdecode(seed.target)} has changed since its key was computed", hint="build again"
@@ -142,6 +142,17 @@ def _place_file(seed: SeedEntry, parent: int, name: bytes, owner: tuple[int, int
         write_all(file, content)
         own(descriptor, owner)
         os.fchmod(descriptor, seed.mode)
+
+
+def _content(seed: SeedEntry) -> bytes:
+    if not isinstance(seed.source, str):
+        return seed.source or b""
+    try:
+        return Path(seed.source).read_bytes()
+    except OSError as error:
+        raise CaptureFailedError(
+            f"seed {os.fsdecode(seed.target)} cannot be read from {seed.source}: {error.strerror}", hint="build again"
+        ) from error
 
 
 def _clear(parent: int, name: bytes) -> None:

@@ -26,6 +26,9 @@ class LocalSessionRecord:
 
     Attributes:
         id: Its directory's name.
+        namespace: Whose it is.
+        name: Of the sandbox.
+        session_key: The application's own name for it.
         template: What it was born from, as it was then.
         user: Who its commands run as by default; owns its new files.
         options: Of the last opening.
@@ -36,6 +39,7 @@ class LocalSessionRecord:
     """
 
     id: str
+    namespace: str
     name: str
     session_key: str
     template: Template
@@ -62,6 +66,7 @@ class LocalSessionRecord:
         """Give the record of a session that is opened now."""
         return cls(
             id=identity,
+            namespace=request.namespace,
             name=request.name,
             session_key=request.session_key,
             template=template,
@@ -77,6 +82,7 @@ class LocalSessionRecord:
         return {
             "schema": STATE_SCHEMA,
             "id": self.id,
+            "namespace": self.namespace,
             "name": self.name,
             "session_key": self.session_key,
             "template": self.template.to_json(),
@@ -105,6 +111,7 @@ class LocalSessionRecord:
             raise ValueError("of an unknown version")
         return cls(
             id=node.get("id").text(),
+            namespace=node.get("namespace").text(),
             name=node.get("name").text(),
             session_key=node.get("session_key").text(),
             template=Template.from_node(node.get("template")),

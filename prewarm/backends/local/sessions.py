@@ -93,7 +93,7 @@ class Sessions:
             record = session_record.read(directory)
             if record is None or self._is_over(directory, record):
                 continue
-            if namespace is None or record.template.namespace == namespace:
+            if namespace is None or record.namespace == namespace:
                 yield _listed(record, running=_holder(directory) is not None)
 
     def over(self) -> list[str]:
@@ -135,7 +135,7 @@ class Sessions:
 
     def _template(self, request: OpenRequest) -> Template:
         template = self._templates.by_ref(request.ref)
-        if (template.namespace, template.key) != (request.namespace, request.key):
+        if template.key != request.key:
             raise TemplateNotFoundError(f"the ref is of template {template.key.short}, not of {request.key.short}")
         return template
 
@@ -234,7 +234,7 @@ def state_of(identity: str) -> Mapping[str, Json]:
 def _listed(record: LocalSessionRecord, *, running: bool) -> SessionRecord:
     return SessionRecord(
         id=record.id,
-        namespace=record.template.namespace,
+        namespace=record.namespace,
         name=record.name,
         session_key=record.session_key,
         key=record.template.key,

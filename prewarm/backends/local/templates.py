@@ -174,21 +174,23 @@ class Templates:
 
     def probe(self, wanted: Sequence[tuple[TemplateKey, TemplateRef]], *, deep: bool = False) -> list[Probe]:
         """Answer ``TemplateBackend.probe``: each layer is looked at once, however many templates stand on it."""
-        templates = [self._published(key, ref) for key, ref in wanted]
+        templates = [self._published(ref) for _, ref in wanted]
         layers = self._store.look([d for found in templates if found is not None for d in found.layers], deep=deep)
-        return [self._answer(found, layers) for found in templates]
+        return [self._answer(key, found, layers) for (key, _), found in zip(wanted, templates, strict=True)]
 
-    def _published(self, key: TemplateKey, ref: TemplateRef) -> Template | None:
+    def _published(self, ref: TemplateRef) -> Template | None:
         try:
-            namespace, named, layers = named_by(ref)
+            namespace, key, layers = named_by(ref)
         except TemplateNotFoundError:
             return None
         found = self.find(namespace, key)
-        return found if found is not None and named == key and found.layers == layers else None
+        return found if found is not None and found.layers == layers else None
 
-    def _answer(self, found: Template | None, problems: Mapping[str, str]) -> Probe:
+    def _answer(self, key: TemplateKey, found: Template | None, problems: Mapping[str, str]) -> Probe:
         if found is None:
             return Probe(presence=Presence.MISSING, detail="no such template here")
+        if found.key != key:
+            return Probe(presence=Presence.CORRUPT, detail=f"it is template {found.key.short}, not {key.short}")
         problem = _missing(found, self._store) or next((problems[d] for d in found.layers if problems[d]), "")
         return Probe(presence=Presence.CORRUPT if problem else Presence.PRESENT, detail=problem)
 

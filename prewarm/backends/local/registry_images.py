@@ -1,0 +1,139 @@
+"""Images of a registry, through the ``oras`` library: names resolved to digests, blobs fetched and checked.
+
+Needs the extra ``prewarm[registry]``. Credentials are those of Docker's own configuration, which the library reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from prewarm.backends.local import images
+from prewarm.errors import BackendUnavailableError, UnkeyableInputError
+
+if TYPE_CHECKING:
+    from oras.provider import Registry
+
+_HUB: Final = "docker.io"
+_HUB_SERVER: Final = "registry-1.docker.io"
+_NOT_FOUND: Final = 404
+_OK: Final = 200
+_MANIFESTS: Final = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+_CHUNK: Final = 1024 * 1024
+
+
+def resolve(reference: str, platform: str) -> tuple[str, str]:
+    """Give an image's name without tag, and the digest of its manifest for a platform.
+
+    Raises:
+        UnkeyableInputError: There is no such image, or none for this platform.
+        BackendUnavailableError: The registry does not answer, or ``oras`` is not installed.
+    """
+    name, asked = split(reference)
+    repository = Repository(name)
+    try:
+        digest = asked if asked.startswith("sha256:") else repository.digest_of(asked)
+        return name, images.find(repository, digest, platform).digest
+    except ValueError as error:
+        raise UnkeyableInputError(
+            f"image '{reference}' cannot be used: {error}", hint="check its name and tag"
+        ) from error
+
+
+def split(reference: str) -> tuple[str, str]:
+    """Give ``registry/repository`` in full, and the tag or digest: ``debian`` is ``docker.io/library/debian``, ``latest``."""
+    name, at, digest = reference.partition("@")
+    tag = "latest"
+    if ":" in name.rpartition("/")[2]:
+        name, _, tag = name.rpartition(":")
+    first, slash, _ = name.partition("/")
+    if not slash:
+        name = f"{_HUB}/library/{name}"
+    elif not ("." in first or ":" in first or first == "localhost"):
+        name = f"{_HUB}/{name}"
+    return name, digest if at else tag
+
+
+class Repository:
+    """One repository of a registry: ``Blobs``.
+
+    Args:
+        name: ``registry/repository``.
+    """
+
+    def __init__(self, name: str) -> None:
+        host, _, self._path = name.partition("/")
+        self._name = name
+        self._host = _HUB_SERVER if host == _HUB else host
+        self._registry = _registry(self._host)
+
+    def digest_of(self, tag: str) -> str:
+        """Give the digest of what a tag points to now."""
+        return f"sha256:{hashlib.sha256(self._manifest(tag)).hexdigest()}"
+
+    def read(self, digest: str) -> bytes:
+        content = self._find(digest)
+        images.check(digest, hashlib.sha256(content).hexdigest())
+        return content
+
+    def fetch(self, digest: str, directory: Path) -> Path:
+        path = directory / digest.removeprefix("sha256:")
+        found = hashlib.sha256()
+        response = self._get(f"blobs/{digest}", stream=True)
+        with path.open("wb") as file:
+            for chunk in response.iter_content(_CHUNK):
+                found.update(chunk)
+                file.write(chunk)
+        images.check(digest, found.hexdigest())
+        return path
+
+    def _find(self, digest: str) -> bytes:
+        """Give a manifest, or where it is none, a blob."""
+        try:
+            return self._manifest(digest)
+        except ValueError:
+            return bytes(self._get(f"blobs/{digest}").content)
+
+    def _manifest(self, reference: str) -> bytes:
+        return bytes(self._get(f"manifests/{reference}").content)
+
+    def _get(self, path: str, *, stream: bool = False):  # type: ignore[no-untyped-def] # noqa: ANN202 - of requests.
+        import requests
+
+        url = f"{self._registry.prefix}://{self._host}/v2/{self._path}/{path}"
+        try:
+            response = self._registry.do_request(url, "GET", headers={"Accept": _MANIFESTS}, stream=stream)
+        except requests.RequestException as error:
+            raise BackendUnavailableError(
+                f"registry {self._host} does not answer: {type(error).__name__}", hint="check the network and the name"
+            ) from error
+        if response.status_code == _NOT_FOUND:
+            raise ValueError(f"{self._host} has no {self._path} {path.partition('/')[2][:19]}")
+        if response.status_code != _OK:
+            raise BackendUnavailableError(
+                f"registry {self._host} answered {response.status_code} for {self._path}",
+                hint="log in with 'docker login'",
+            )
+        return response
+
+
+def _registry(host: str) -> Registry:
+    try:
+        from oras.provider import Registry
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "backend 'local' needs the 'oras' library for images of a registry",
+            hint="pip install 'prewarm[registry]', or use an 'oci:' layout",
+        ) from error
+    is_local = host.partition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
+    registry = Registry(hostname=host, insecure=is_local)
+    registry.auth.load_configs(registry.get_container(f"{host}/prewarm"))
+    return registry
