@@ -10,13 +10,12 @@ import functools
 import itertools
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from prewarm.errors import DefinitionError
+from prewarm.inputs.gitignore import Rule, rule
 
 _MAGIC: Final = re.compile(r"[*?\[]")
-_NAMED_GROUP: Final = re.compile(r"\(\?P<\w+>")
 
 
 class Ignore:
@@ -26,38 +25,29 @@ class Ignore:
 
     Args:
         patterns: Relative to where the walk begins.
-
-    Raises:
-        DefinitionError: One is not a pattern.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self.keeps_git = any(pattern.strip().rstrip("/") in {"!.git", "!/.git"} for pattern in patterns)
-        import pathspec  # most trees have no patterns.
-
-        try:
-            compiled = pathspec.GitIgnoreSpec.from_lines(patterns).patterns
-        except ValueError as error:
-            raise DefinitionError(f"not a pattern as in .gitignore: {error}") from error
-        rules = [
-            (pattern.include, pattern.regex.pattern)
-            for pattern in reversed(list(compiled))
-            if pattern.regex is not None and pattern.include is not None
-        ]
-        self._rules = [
-            (include, re.compile("|".join(_NAMED_GROUP.sub("(?:", str(text)) for _, text in group)).match)
-            for include, group in itertools.groupby(rules, key=operator.itemgetter(0))
-        ]
+        rules = [found for found in map(rule, reversed(patterns)) if found is not None]
+        self._for_directories = _compiled(rules)
+        self._for_files = _compiled([one for one in rules if not one.only_directories])
 
     def hides(self, path: bytes, *, is_directory: bool) -> bool:
         """Tell whether a path, relative to where the walk begins, is left out."""
         text = path.decode("utf-8", "surrogateescape")
-        if is_directory:
-            text += "/"
-        for include, match in self._rules:
+        for hides, match in self._for_directories if is_directory else self._for_files:
             if match(text) is not None:
-                return bool(include)
+                return hides
         return False
+
+
+def _compiled(rules: Sequence[Rule]) -> list[tuple[bool, Callable[[str], object]]]:
+    """Put neighbours that say the same into one expression; the order between the others decides."""
+    return [
+        (hides, re.compile("|".join(one.regex for one in group), re.DOTALL).fullmatch)
+        for hides, group in itertools.groupby(rules, key=operator.attrgetter("hides"))
+    ]
 
 
 class Glob:

@@ -169,7 +169,7 @@ class KeyInputs:
                 revalidate=stored["revalidate"],
                 recipe=stored["recipe"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"damaged key inputs: {error!r}") from error
 
 
