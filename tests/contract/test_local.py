@@ -5,6 +5,7 @@ import pytest
 
 from prewarm.backends.local import LocalBackend
 from prewarm.backends.local.disk import entries
+from prewarm.backends.local.identity import identity_of_this_process
 from prewarm.testing import BackendContract
 
 
@@ -23,6 +24,11 @@ class TestLocal(BackendContract):
                 pytest.fail(f"local is required: {health.reason}")
             pytest.skip(health.reason)
         return made
+
+    def test_owners_and_modes_that_bootstrap_sets_are_kept(self, place):
+        if not identity_of_this_process().many:
+            pytest.skip("all files of an ordinary user's sandbox have one owner; 'prewarm doctor' says so")
+        super().test_owners_and_modes_that_bootstrap_sets_are_kept(place)
 
     def delete_behind(self, backend, ref):
         (backend.store.templates / ref.value["namespace"] / f"{ref.value['key']}.json").unlink()

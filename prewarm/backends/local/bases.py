@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from prewarm.backends.local import host_base, merging
+from prewarm.backends.local import host_base, images, merging, rootfs
 from prewarm.backends.local.disk import write_file
 from prewarm.backends.local.store import Staging, Store
 from prewarm.backends.local.templates import Template, Templates, layers_from
@@ -21,9 +21,6 @@ from prewarm.errors import CaptureFailedError
 from prewarm.key import TemplateKey
 from prewarm.request import ResolvedBase
 
-HOST: Final = "host"
-ROOTFS: Final = "rootfs"
-IMAGE: Final = "image"
 # Below everything of an archive or image, so that what is mounted has a place whatever the archive lacks.
 _PLACES: Final = (("proc", 0o755), ("dev", 0o755), ("run", 0o755), ("sys", 0o755), ("tmp", 0o1777), ("etc", 0o755))
 _FILES: Final = ("etc/hosts", "etc/resolv.conf")
@@ -67,18 +64,14 @@ class Bases:
             return self._parent(base, staging)
         node = Node(base.value, "base")
         match node.get("kind").text():
-            case "host":
+            case host_base.KIND:
                 return self._host(base, host_paths, staging)
-            case "rootfs":
-                from prewarm.backends.local import rootfs
-
+            case rootfs.KIND:
                 archive = Path(node.get("path").text())
                 return self._unpacked(
                     base, staging, lambda: ([self._sealed(staging, lambda to: rootfs.unpack(archive, to))], {})
                 )
-            case "image":
-                from prewarm.backends.local import images
-
+            case images.KIND:
                 return self._unpacked(
                     base, staging, lambda: images.unpack(base, staging.path, self._seal_into(staging))
                 )

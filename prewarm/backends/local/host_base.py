@@ -18,6 +18,7 @@ from typing import Final
 from prewarm.backends.environment import DEFAULT_PATH
 from prewarm.errors import CaptureFailedError
 
+KIND: Final = "host"
 PYTHON_PLACE: Final = "/opt/host-python"
 _PROGRAMS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr")
 _EMPTY: Final = (

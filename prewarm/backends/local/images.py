@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from prewarm.backends.local import bases, rootfs
+from prewarm.backends.local import rootfs
 from prewarm.document import Node, parse
 from prewarm.errors import CaptureFailedError, UnkeyableInputError
 from prewarm.request import ResolvedBase
 
+KIND: Final = "image"
 LAYOUT: Final = "oci:"
 ARCHIVE: Final = "oci-archive:"
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -79,7 +80,7 @@ def resolve(reference: str, *, project: Path, platform: str, sha256: Callable[[P
                 image = find(layout, layout.root(tag), platform)
         except (OSError, ValueError, tarfile.TarError) as error:
             raise UnkeyableInputError(f"image '{reference}' cannot be read: {error}") from error
-        value = {"kind": bases.IMAGE, "path": str(path), "manifest": image.digest}
+        value = {"kind": KIND, "path": str(path), "manifest": image.digest}
         return ResolvedBase(digest=image.digest, description=f"{reference} ({image.digest[:19]})", value=value)
     from prewarm.backends.local import registry_images
 
@@ -87,7 +88,7 @@ def resolve(reference: str, *, project: Path, platform: str, sha256: Callable[[P
     return ResolvedBase(
         digest=digest,
         description=f"{reference} ({digest[:19]})",
-        value={"kind": bases.IMAGE, "registry": name, "manifest": digest},
+        value={"kind": KIND, "registry": name, "manifest": digest},
     )
 
 

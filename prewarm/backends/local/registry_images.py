@@ -19,13 +19,9 @@ _HUB: Final = "docker.io"
 _HUB_SERVER: Final = "registry-1.docker.io"
 _NOT_FOUND: Final = 404
 _OK: Final = 200
-_MANIFESTS: Final = ", ".join(
-    (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    )
+_MANIFESTS: Final = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
 )
 _CHUNK: Final = 1024 * 1024
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from prewarm.backends.local import bases, host_base
+from prewarm.backends.local import host_base, images, rootfs
 from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
 from prewarm.errors import UnkeyableInputError, UnsupportedOptionError
 from prewarm.machine import host_platform
@@ -21,8 +21,6 @@ def resolve(base: Base, *, project: Path, platform: str, sha256: Callable[[Path]
         case RootfsBase():
             return _rootfs(base, project, sha256)
         case ImageBase(reference=reference):
-            from prewarm.backends.local import images
-
             return images.resolve(reference, project=project, platform=platform, sha256=sha256)
         case DockerfileBase():
             raise UnsupportedOptionError(
@@ -41,7 +39,7 @@ def _host(platform: str) -> ResolvedBase:
         digest = host_base.digest()
     except OSError as error:
         raise UnkeyableInputError(f"the base 'host' cannot be told apart: {error}") from error
-    return ResolvedBase(digest=digest, description=host_base.description(), value={"kind": bases.HOST})
+    return ResolvedBase(digest=digest, description=host_base.description(), value={"kind": host_base.KIND})
 
 
 def _rootfs(base: RootfsBase, project: Path, sha256: Callable[[Path], str]) -> ResolvedBase:
@@ -59,5 +57,5 @@ def _rootfs(base: RootfsBase, project: Path, sha256: Callable[[Path], str]) -> R
     return ResolvedBase(
         digest=f"sha256:{found}",
         description=f"{os.path.basename(base.path)} (sha256:{found[:12]})",
-        value={"kind": bases.ROOTFS, "path": str(path), "sha256": found},
+        value={"kind": rootfs.KIND, "path": str(path), "sha256": found},
     )

@@ -17,6 +17,7 @@ from prewarm.backends.local.identity import identity_of_this_process
 from prewarm.backends.local.inside import make_directories
 from prewarm.errors import CaptureFailedError, PathEscapesError
 
+KIND: Final = "rootfs"
 _CHUNK: Final = 1024 * 1024
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
