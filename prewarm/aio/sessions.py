@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +30,6 @@ class Session:
         self._session = session
         self._threads = threads
         self._files = SessionFiles(session.files, threads)
-        self._is_closed = False
 
     @property
     def name(self) -> str:
@@ -119,10 +117,6 @@ class Session:
     async def close(self, *, remove: bool | None = None, keep: bool | None = None) -> None:
         """Let go of it, as ``prewarm.Session.close``. Twice is fine."""
         call = functools.partial(self._session.close, remove=remove, keep=keep)
-        if self._is_closed:
-            await asyncio.to_thread(call)
-            return
-        self._is_closed = True
         try:
             await self._threads.finish(call)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
@@ -18,9 +19,19 @@ class Threads:
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="prewarm-session")
+        self._guard = threading.Lock()  # Guards _is_closed.
+        self._is_closed = False
 
     def submit(self, call: Callable[_Given, _Value], *args: _Given.args, **kwargs: _Given.kwargs) -> Future[_Value]:
-        return self._executor.submit(call, *args, **kwargs)
+        with self._guard:
+            if not self._is_closed:
+                return self._executor.submit(call, *args, **kwargs)
+        # The session was closed: a thread of its own for what comes late, such as a kill, or an error that says so.
+        late = ThreadPoolExecutor(max_workers=1)
+        try:
+            return late.submit(call, *args, **kwargs)
+        finally:
+            late.shutdown(wait=False)
 
     async def run(self, call: Callable[_Given, _Value], *args: _Given.args, **kwargs: _Given.kwargs) -> _Value:
         return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
@@ -30,6 +41,9 @@ class Threads:
         return await finished(self.submit(call, *args, **kwargs), lambda: None)
 
     def close(self) -> None:
+        """End the pool once its calls have ended. Twice is fine."""
+        with self._guard:
+            self._is_closed = True
         self._executor.shutdown(wait=False)
 
 
