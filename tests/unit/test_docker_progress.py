@@ -13,6 +13,7 @@ def progress(observer, *texts, first=1, total=None):
         texts=texts,
         first=first,
         total=total or len(texts),
+        seals=True,
         observer=observer,
         redact=Redactor(["hunter22"]),
         clock=lambda: 7.0,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from prewarm.backends.docker.handle import DockerSession
     from prewarm.backends.hosting import OpenRequest, SessionRecord
+    from prewarm.backends.travel import Stored, Traveller
     from prewarm.definition.model import Base, Json
     from prewarm.key import TemplateKey
     from prewarm.request import ResolvedBase, TemplateRef
@@ -122,6 +123,36 @@ class DockerBackend:
 
     def attach(self, state: Mapping[str, Json]) -> DockerSession:
         return sessions.attach(self._engine, state)
+
+    def push(self, template: Traveller, registry: str, hear: Callable[[str], None]) -> bool:
+        from prewarm.backends.docker.registry import push
+
+        return push(self._engine, template, registry, hear)
+
+    def pull(self, template: Traveller, registry: str, hear: Callable[[str], None]) -> bool:
+        from prewarm.backends.docker.registry import pull
+
+        return pull(self._engine, template, registry, hear)
+
+    def export_templates(self, templates: Sequence[Traveller], target: Path) -> None:
+        from prewarm.backends.docker import saved
+
+        saved.export(self._engine, templates, target)
+
+    def import_templates(self, source: Path) -> Sequence[TemplateKey]:
+        from prewarm.backends.docker import saved
+
+        return saved.take_in(self._engine, source)
+
+    def cache_save(self, templates: Sequence[Traveller], directory: Path) -> Stored:
+        from prewarm.backends.docker import saved
+
+        return saved.cache_save(self._engine, templates, directory)
+
+    def cache_restore(self, templates: Sequence[Traveller], directory: Path) -> Sequence[TemplateKey]:
+        from prewarm.backends.docker import saved
+
+        return saved.cache_restore(self._engine, templates, directory)
 
     def close(self) -> None:
         """Let go of the connections to the engine. Twice is fine; the next use connects again."""

@@ -48,6 +48,7 @@ class Build:
         steps: That the Dockerfile runs, in order.
         first: Number of the first of them in the whole capture.
         total: Of the whole capture.
+        seals: Whether it ends the capture.
         platform: Only where it is not the engine's own.
         arguments: Further ones for buildx.
         dockerfile: Where it is not ``context/Dockerfile``.
@@ -62,6 +63,7 @@ class Build:
     steps: Sequence[BuildStep] = ()
     first: int = 1
     total: int = 0
+    seals: bool = False
     platform: str | None = None
     arguments: Sequence[str] = ()
     dockerfile: Path | None = None
@@ -96,6 +98,7 @@ def build(
         texts=[step.text for step in what.steps],
         first=what.first,
         total=what.total,
+        seals=what.seals,
         observer=observer,
         redact=redact,
         clock=time.monotonic,

@@ -218,6 +218,7 @@ class _Capture:
                     steps=[BuildStep(text=self._redact(step.text), timeout_s=step.timeout_s) for step in steps],
                     first=first,
                     total=len(request.steps),
+                    seals=first + len(steps) > len(request.steps),
                     platform=request.platform,
                 ),
                 environment=self._engine.environment,
@@ -241,7 +242,7 @@ class _Capture:
         if request.base.parent is not None:
             found = facts(self._engine, str(request.base.parent.value.get("image")))
             parent = found.labels.get(LABEL_KEY) if found else None
-        return template_labels(request.namespace, request.name, request.key, parent)
+        return template_labels(request.namespace, request.name, request.key, parent=parent, base_bytes=self.base_size)
 
     def _hook(self, image: ImageFacts, step: HookStep, number: int) -> str:
         tag = staged_tag(self._request.namespace, self._request.key, self._place.identity, f"{number}-hook")

@@ -19,6 +19,7 @@ LABEL_NAMESPACE: Final = LABEL + "namespace"
 LABEL_NAME: Final = LABEL + "name"
 LABEL_KEY: Final = LABEL + "key"
 LABEL_PARENT: Final = LABEL + "parent"
+LABEL_BASE_BYTES: Final = LABEL + "base-bytes"
 LABEL_SESSION: Final = LABEL + "session"
 LABEL_POLICY: Final = LABEL + "policy"
 LABEL_EXPIRES: Final = LABEL + "expires"
@@ -66,7 +67,9 @@ def base_tag(image_id: str, identity: str) -> str:
     return f"{BASE_REPOSITORY}:{image_id.removeprefix('sha256:')[:12]}.{identity}"
 
 
-def template_labels(namespace: str, name: str, key: TemplateKey, parent: str | None) -> dict[str, str]:
+def template_labels(
+    namespace: str, name: str, key: TemplateKey, *, parent: str | None, base_bytes: int
+) -> dict[str, str]:
     """Give the labels of a template's image."""
     labels = {
         LABEL_SCHEMA: SCHEMA,
@@ -74,6 +77,7 @@ def template_labels(namespace: str, name: str, key: TemplateKey, parent: str | N
         LABEL_NAMESPACE: namespace,
         LABEL_NAME: name,
         LABEL_KEY: key,
+        LABEL_BASE_BYTES: str(base_bytes),
     }
     # An inherited label would name the grandparent: it is always set.
     labels[LABEL_PARENT] = parent or ""

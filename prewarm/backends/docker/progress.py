@@ -20,6 +20,7 @@ from prewarm.backends.commands import LineSplitter
 TAIL_LINES: Final = 40
 _RUN: Final = re.compile(r"\[(?:\S+)? *(\d+)/\d+\] RUN ")
 _EXIT_CODE: Final = re.compile(r"exit code: (\d+)$")
+_EXPORTING: Final = "exporting to "
 _CACHED: Final = "unchanged since an earlier build: taken from the build cache"
 
 
@@ -55,6 +56,7 @@ class Progress:
         texts: Of its steps, redacted.
         first: Number of its first step among those of the whole capture.
         total: How many steps the whole capture has.
+        seals: Whether this build ends the capture; a hook may come after it.
         observer: Hears steps and lines.
         redact: Hides secrets in lines.
         clock: Gives seconds.
@@ -66,6 +68,7 @@ class Progress:
         texts: Sequence[str],
         first: int,
         total: int,
+        seals: bool,
         observer: CaptureObserver,
         redact: Callable[[str], str],
         clock: Callable[[], float],
@@ -73,6 +76,7 @@ class Progress:
         self._texts = texts
         self._first = first
         self._total = total
+        self._seals = seals
         self._observer = observer
         self._redact = redact
         self._clock = clock
@@ -135,7 +139,7 @@ class Progress:
         if found is None:
             if error:
                 self.errors.append(self._redact(error))
-            elif vertex.get("started") and not vertex.get("completed") and name.startswith("exporting to "):
+            elif self._seals and vertex.get("started") and not vertex.get("completed") and name.startswith(_EXPORTING):
                 self._observer.phase(Phase.SEAL)
             return
         self._numbers[digest] = int(found.group(1))

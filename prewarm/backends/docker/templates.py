@@ -15,6 +15,7 @@ from prewarm.backends.docker.names import (
     BACKEND,
     BASE_REPOSITORY,
     CAPTURE_FORMAT,
+    LABEL_BASE_BYTES,
     LABEL_BUILD,
     LABEL_KEY,
     LABEL_NAME,
@@ -96,7 +97,7 @@ def list_templates(engine: Engine, namespace: str | None) -> list[TemplateRecord
                     name=image["Labels"][LABEL_NAME],
                     key=key,
                     ref=ref_of(image["Id"], space, key),
-                    size=int(image.get("Size") or 0),
+                    size=max(0, int(image.get("Size") or 0) - int(image["Labels"].get(LABEL_BASE_BYTES) or 0)),
                 )
             )
     return sorted(records, key=lambda record: (record.namespace, record.name, record.key))

@@ -1,0 +1,35 @@
+"""``prewarm pull``."""
+
+from __future__ import annotations
+
+import click
+
+from prewarm import pipeline, transport
+from prewarm.cli import _options, _output
+from prewarm.cli._group import command
+from prewarm.cli._options import invocation
+
+
+@command(
+    "pull", example="prewarm pull registry.example.org/team\nprewarm pull registry.example.org/team -f app/prewarm.lock"
+)
+@click.argument("registry")
+@_options.ONLY
+@_options.FILE
+@_options.HOME
+@_options.JSON
+def _pull(*, registry: str, only: tuple[str, ...]) -> None:
+    """Get the templates of prewarm.lock from REGISTRY, each checked against its key and its ref.
+
+    What is here already does not move. Credentials are those of 'docker login'.
+    """
+    run = invocation()
+    choose = pipeline.installed(run.home, run.environment)
+    moves = transport.pull(run.lock_path(), registry, only=_options.names(only), choose=choose, hear=_output.talk)
+    if run.as_json:
+        _output.json_object(moves.to_json())
+    else:
+        _output.lines(moves.text())
+
+
+COMMAND: click.Command = _pull
