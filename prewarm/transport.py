@@ -88,14 +88,9 @@ def export(lock: Path, target: Path, *, only: Sequence[str], choose: Choose) -> 
     Raises:
         As ``push``; UnsupportedOptionError: They are of several backends.
     """
-    entries = _entries(lockfile.read(lock), only)
-    backend, travellers = _of_one_backend(
-        entries,
-        lockfile.read(lock).namespace,
-        choose,
-        TravelsByArchive,
-        "an archive",
-    )
+    read = lockfile.read(lock)
+    entries = _entries(read, only)
+    backend, travellers = _of_one_backend(entries, read.namespace, choose, _by_archive, "an archive")
     backend.export_templates(travellers, target)
     return _all(entries, {template.key for template in travellers})
 

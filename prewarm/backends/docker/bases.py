@@ -166,6 +166,15 @@ def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str,
     return found
 
 
+def build_arguments(value: Mapping[str, object]) -> list[str]:
+    """Give buildx's arguments for a Dockerfile base: its target and its arguments."""
+    arguments = ["--target", str(value["target"])] if value.get("target") else []
+    given = value.get("args")
+    for name, text in given.items() if isinstance(given, Mapping) else ():
+        arguments += ["--build-arg", f"{name}={text}"]
+    return arguments
+
+
 def _pull(engine: Engine, reference: str, platform: str) -> ImageFacts:
     from docker.errors import APIError
 

@@ -263,12 +263,6 @@ class _Capture:
         return tag
 
     def _build_base(self, value: Mapping[str, object], tag: str) -> None:
-        arguments: list[str] = []
-        if value.get("target"):
-            arguments += ["--target", str(value["target"])]
-        given = value.get("args")
-        for name, text in given.items() if isinstance(given, Mapping) else ():
-            arguments += ["--build-arg", f"{name}={text}"]
         context = self._request.project / str(value["context"])
         build(
             Build(
@@ -277,7 +271,7 @@ class _Capture:
                 tag=tag,
                 labels={},
                 platform=self._request.platform,
-                arguments=arguments,
+                arguments=bases.build_arguments(value),
                 dockerfile=context / str(value["dockerfile"]),
             ),
             environment=self._engine.environment,
