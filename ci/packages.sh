@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what the tests need of Debian beside the Docker engine (services.sh sees to that). Needs root; quiet if all is there.
 set -euo pipefail
-packages="busybox-static faketime libfaketime util-linux"
+packages="busybox-static util-linux"
 missing=()
 for package in $packages; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -82,7 +82,7 @@ class Machine:
         staging = self.home / "local" / "staging"
         assert not staging.exists() or not list(staging.iterdir())
         again = json.loads(self.run("gc", "--json").stdout)
-        assert not again["items"], again
+        assert not again["garbage"], again
 
 
 SEEDED = {"first": [], "second": ["tree-a", "tree-b"], "third": []}

@@ -1,5 +1,6 @@
 """SIGKILL around sessions: their clients, their holders. Files survive, nothing leaks, sessions end by themselves."""
 
+import contextlib
 import json
 import os
 import signal
@@ -44,16 +45,14 @@ def test_files_survive_the_death_of_the_client(machine):
 
 def test_a_session_whose_client_was_killed_ends_by_itself(machine):
     machine.statuses()
-    before = _processes()
     client = _client(machine, "short", 2)
     client.kill()
     client.communicate()
-    assert [s["key"] for s in _sessions(machine)] == ["short"]
+    assert [s["session_key"] for s in _sessions(machine)] == ["short"]
     assert _eventually(lambda: not _sessions(machine), 30)
-    assert _eventually(lambda: _processes() <= before, 10)
-    assert (
-        not [p for p in (machine.home / "local" / "sessions").iterdir() if p.is_dir()] or not machine.collect_garbage()
-    )
+    assert _eventually(lambda: not any(_is_holder(pid, machine) for pid in _processes()), 10)
+    machine.collect_garbage()
+    assert not list((machine.home / "local" / "sessions").iterdir())
 
 
 def test_the_death_of_the_holder_costs_no_file(machine):
@@ -64,7 +63,8 @@ def test_the_death_of_the_holder_costs_no_file(machine):
     holders = [pid for pid in _processes() if _is_holder(pid, machine)]
     assert holders
     for pid in holders:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # The first to go may have been pid 1, and taken the rest along.
+            os.kill(pid, signal.SIGKILL)
     assert _eventually(lambda: not any(_is_holder(pid, machine) for pid in _processes()), 10)
     shown = machine.run("exec", "held", "--", "cat", "/workspace/kept")
     assert shown.stdout == "kept\n", shown.stderr
