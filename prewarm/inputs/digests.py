@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS file_digests (
 _LOAD: Final = "SELECT path, size, mtime, ctime, inode, device, sha256 FROM file_digests WHERE path >= ? AND path < ?"
 _STORE: Final = "INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FORGET: Final = "DELETE FROM file_digests WHERE path = ?"
+_BUSY_MS: Final = 2000  # Reading files again is quicker than waiting for another writer.
 _SIGNED: Final = 1 << 63
 
 
@@ -160,7 +161,7 @@ class FileDigests:
         if self._connection is None and self._home is not None:
             try:
                 self._connection = self._home.connect()
-                self._connection.execute("PRAGMA busy_timeout = 2000")  # Reading files again is quicker than waiting.
+                self._connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
                 self._connection.execute(_SCHEMA)
             except (HomeError, sqlite3.Error):  # A cache that cannot be used is no cache; keys do not depend on it.
                 self._forget_connection()
