@@ -117,7 +117,7 @@ class Bases:
             if not distinguish:
                 layers.insert(0, self._sealed(staging, _write_places))
             record = {"layers": layers, "environment": dict(environment), "description": base.description}
-            write_file(self._store.bases / f"{name}.json", json.dumps(record).encode())
+            write_file(self._store.bases / f"{name}.json", json.dumps(record).encode(), durable=True)
             return Ground(layers=tuple(layers), environment=environment)
 
     def _known(self, name: str, staging: Staging) -> Ground | None:

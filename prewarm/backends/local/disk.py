@@ -11,11 +11,14 @@ import stat
 from pathlib import Path
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then put it there: it is whole or not there."""
+def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file beside its place, then put it there: it is whole or not there; ``durable`` holds after a power cut too."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        write_through(beside, content)
+        if durable:
+            write_through(beside, content)
+        else:
+            beside.write_bytes(content)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -83,8 +83,13 @@ class Holder:
             raise SessionGoneError("the session has ended", hint="open it again")
 
 
-def start(view: View, identity: Identity) -> Holder:
+def start(view: View, identity: Identity, join: tuple[str, ...] = ()) -> Holder:
     """Mount a view in namespaces of its own; returns when commands can enter.
+
+    Args:
+        view: What is seen.
+        identity: Who this process may be inside.
+        join: Cgroup files that the holder is counted in.
 
     Raises:
         BackendUnavailableError: There is no bubblewrap.
@@ -97,13 +102,14 @@ def start(view: View, identity: Identity) -> Holder:
         )
     try:
         with contextlib.ExitStack() as stack:
-            return _start(stack, program, view, identity)
+            return _start(stack, program, view, identity, join)
     except OSError as error:
         raise SessionFailedError(f"the sandbox could not be started: {error}") from error
 
 
-def _start(stack: contextlib.ExitStack, program: str, view: View, identity: Identity) -> Holder:
-    pinned = stack.enter_context(executable(hold(os.uname().machine)))
+def _start(stack: contextlib.ExitStack, program: str, view: View, identity: Identity, join: tuple[str, ...]) -> Holder:
+    groups = tuple(stack.enter_context(io.FileIO(path, "w")).fileno() for path in join)
+    pinned = stack.enter_context(executable(hold(os.uname().machine, groups)))
     files = {path: _lend(stack, content) for path, content in {**view.data, **view.secrets}.items()}
     info_read, info_write = _pipe(stack)
     go_read, go_write = _pipe(stack)
@@ -116,7 +122,7 @@ def _start(stack: contextlib.ExitStack, program: str, view: View, identity: Iden
         (program, "--args", str(arguments), "--", f"/proc/self/fd/{pinned}"),
         env={},
         cwd="/",
-        pass_fds=(pinned, *files.values(), info_write.fileno(), go_read.fileno(), arguments),
+        pass_fds=(pinned, *groups, *files.values(), info_write.fileno(), go_read.fileno(), arguments),
     )
     with child:
         info_write.close()

@@ -19,14 +19,15 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from prewarm import process
+from prewarm.backends.environment import DEFAULT_PATH
 from prewarm.backends.local.disk import write_file
-from prewarm.backends.local.processes import is_alive, start_time
+from prewarm.backends.local.processes import is_alive, own_start_time, start_time
 from prewarm.errors import SessionFailedError
 
 _FEWEST_TICKS: Final = 5
@@ -109,19 +110,15 @@ class Lease:
         self._active = str(directory / "active")
         self._quiet = str(directory / "quiet")
 
-    def prepare(self, term: Term) -> None:
+    def prepare(self) -> None:
         """Lay the files out in a new session's directory."""
         (self._directory / "running").mkdir(mode=0o700)
         (self._directory / "active").touch(mode=0o600)
-        self.set_term(term)
 
-    def set_term(self, term: Term) -> None:
-        """Change how long it may live."""
-        write_file(self._directory / "lease", term.text().encode())
-
-    def set_groups(self, groups: Iterable[Path]) -> None:
-        """Say which cgroups go with the session."""
+    def set(self, term: Term, groups: Iterable[Path]) -> None:
+        """Say how long the session may live, and which cgroups go with it."""
         write_file(self._directory / "groups", "".join(f"{group}\n" for group in groups).encode())
+        write_file(self._directory / "lease", term.text().encode())
 
     def touch(self) -> None:
         """Say that the session is in use now."""
@@ -130,18 +127,19 @@ class Lease:
 
     def command(self, pid: int) -> Path | None:
         """Say that a command is running, which keeps the session from being idle; the path goes when it ends."""
-        began, entered = start_time(os.getpid()), start_time(pid)
+        entered = start_time(pid)
         if entered is None:
             return None
         path = self._directory / "running" / f"{pid}.{secrets.token_hex(4)}"
         try:
-            path.write_text(f"{os.getpid()} {began} {pid} {entered}\n", encoding="ascii")
+            path.write_text(f"{os.getpid()} {own_start_time(os.getpid())} {pid} {entered}\n", encoding="ascii")
         except OSError:  # A full disk: the session then counts as idle while this runs.
             return None
         return path
 
-    def watch(self, lived_s: float, term: Term) -> None:
-        """Start a watchdog unless one is running.
+    @contextlib.contextmanager
+    def watching(self, lived_s: float, term: Term) -> Iterator[None]:
+        """Have a watchdog running, from the end of this context on; it starts while the context does something else.
 
         Args:
             lived_s: Seconds that the session has lived already.
@@ -151,20 +149,28 @@ class Lease:
             SessionFailedError: It could not be started.
         """
         if self.watched:
+            yield
             return
         ticks = int(lived_s / term.tick_s)
-        outcome = process.run(
-            process.Command(
-                argv=("/bin/sh", "-c", _SCRIPT, "prewarm-watchdog", str(self._directory), str(ticks)),
-                env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        try:
+            child = process.start(
+                ("/bin/sh", "-c", _SCRIPT, "prewarm-watchdog", str(self._directory), str(ticks)),
+                env={"PATH": DEFAULT_PATH},
                 cwd="/",
-                timeout_s=10,
+                stderr=process.DEVNULL,
             )
-        )
-        pid = outcome.stdout.strip()
-        if not outcome.ok or not pid.isdigit():
-            raise SessionFailedError(f"the session's watchdog could not be started: {outcome.describe()}")
-        write_file(self._directory / "watchdog", b"%s %d\n" % (pid, start_time(int(pid)) or 0))
+        except OSError as error:
+            raise SessionFailedError(f"the session's watchdog could not be started: {error}") from error
+        with child:
+            try:
+                yield
+            finally:
+                pid = b"" if child.stdout is None else child.stdout.readline().strip()
+                child.wait()
+                if pid.isdigit():
+                    write_file(self._directory / "watchdog", b"%s %d\n" % (pid, start_time(int(pid)) or 0))
+            if not pid.isdigit():
+                raise SessionFailedError("the session's watchdog could not be started: the shell failed")
 
     @property
     def watched(self) -> bool:

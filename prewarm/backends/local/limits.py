@@ -52,7 +52,7 @@ class Limits:
     """How a session's commands are limited.
 
     Attributes:
-        join: ``cgroup.procs`` files that a command is written to.
+        join: Cgroup files through which a command enters its cgroups.
         groups: The session's cgroups, by controller.
         process: Resource limits by number.
         cpus: Processors by affinity; empty: all.
@@ -145,7 +145,8 @@ def apply(hierarchy: Hierarchy, session: str, resources: Resources, known: Mappi
     if resources.pids is not None and "pids" not in groups:
         process[_RLIMIT_NPROC] = resources.pids
     cpus = _some_cpus(session, resources.cpus) if resources.cpus is not None and "cpu" not in groups else ()
-    join = tuple(f"{group}/cgroup.procs" for group in dict.fromkeys(groups.values()))
+    entrance = "cgroup.procs" if hierarchy.version == 2 else "tasks"  # noqa: PLR2004 - of cgroups. The second waits less.
+    join = tuple(f"{group}/{entrance}" for group in dict.fromkeys(groups.values()))
     return Limits(join=join, groups=groups, process=process, cpus=cpus)
 
 
@@ -185,19 +186,6 @@ def _some_cpus(session: str, cpus: float) -> tuple[int, ...]:
     count = min(len(available), max(1, math.ceil(cpus)))
     first = zlib.crc32(session.encode()) % len(available)  # Sessions spread over the processors.
     return tuple(sorted((available + available)[first : first + count]))
-
-
-def join(limits: Limits, pid: int) -> None:
-    """Have a process counted with a session's.
-
-    Raises:
-        SessionFailedError: It cannot be.
-    """
-    try:
-        for path in limits.join:
-            Path(path).write_text(str(pid), encoding="ascii")
-    except OSError as error:
-        raise SessionFailedError(f"the session's limits could not be applied: {error}") from error
 
 
 def remove(groups: Mapping[str, Path]) -> None:

@@ -8,6 +8,7 @@ from a sealed memory file. ``programs`` says what they do. x86-64 and AArch64; p
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,6 +130,12 @@ def _arm_load(register: int, value: int) -> bytes:
 _ENCODERS: Final[dict[str, _Encoder]] = {"x86_64": _X86(), "aarch64": _Arm()}
 
 
+@functools.lru_cache(maxsize=1024)
+def _encoded(machine: str, number: int, arguments: tuple[int, ...]) -> bytes:
+    """Encode a system call; most calls of most programs are the same."""
+    return _ENCODERS[machine].system_call(number, arguments)
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a piece of a program's data will be."""
@@ -144,6 +151,7 @@ class Program:
     """
 
     def __init__(self, machine: str) -> None:
+        self._machine = machine
         self._numbers = _SYSCALLS[machine]
         self._encoder = _ENCODERS[machine]
         self._data = bytearray()
@@ -170,8 +178,8 @@ class Program:
 
     def call(self, name: str, *arguments: int | Address) -> None:
         """Add a system call; its result is forgotten unless a jump follows."""
-        values = [argument.value if isinstance(argument, Address) else argument for argument in arguments]
-        self._code += self._encoder.system_call(self._numbers[name], values)
+        values = tuple(argument.value if isinstance(argument, Address) else argument for argument in arguments)
+        self._code += _encoded(self._machine, self._numbers[name], values)
 
     def label(self, name: str) -> None:
         """Name this place, for jumps from before and after."""

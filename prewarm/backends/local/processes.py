@@ -7,6 +7,7 @@ every descendant inherits through fork, exec, setsid and a daemon's double fork,
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import signal
@@ -33,6 +34,12 @@ def start_time(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in {b"Z", b"X"} else int(fields[19])
+
+
+@functools.cache
+def own_start_time(pid: int) -> int:
+    """Give when this process started; ``pid`` is its own, so that a forked child asks anew."""
+    return start_time(pid) or 0
 
 
 def is_alive(pid: int, started: int) -> bool:

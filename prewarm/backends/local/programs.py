@@ -30,7 +30,7 @@ _CLONE_NEWUSER: Final = 0x10000000
 _TIOCSCTTY: Final = 0x540E
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
-_CAPABILITIES: Final = 64
+_CAPABILITIES: Final = 48  # Linux has 41; a number it does not know is no error.
 _UMASK: Final = 0o022
 # What root inside keeps, as container engines have it: files, users, signals, low ports. Nothing of mounts, devices, tracing.
 _KEPT_BY_ROOT: Final = frozenset((0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 31))
@@ -69,7 +69,7 @@ class Entry:
         search: Directories, from the PATH of ``env``.
         limits: Resource number to value, set as soft and hard limit.
         cpus: Numbers of the processors it may use; empty: all.
-        join: Descriptors of ``cgroup.procs`` files, inherited from outside.
+        join: Descriptors of cgroup files (``tasks``, ``cgroup.procs``), inherited from outside.
         terminal: Whether standard input becomes its controlling terminal.
     """
 
@@ -84,9 +84,15 @@ class Entry:
     terminal: bool = False
 
 
-def hold(machine: str) -> bytes:
-    """Give the program that is pid 1: says once that all is mounted, then waits for ever; orphans are reaped by the kernel."""
+def hold(machine: str, join: tuple[int, ...] = ()) -> bytes:
+    """Give the program that is pid 1: says once that all is mounted, then waits for ever; orphans are reaped by the kernel.
+
+    Args:
+        machine: As ``os.uname().machine`` says.
+        join: Descriptors of the cgroup files it is to be counted in.
+    """
     program = Program(machine)
+    _join(program, join)
     ignore = program.data(struct.pack("<QQQQ", _SIG_IGN, 0, 0, 0))
     program.call("rt_sigaction", _SIGCHLD, ignore, 0, 8)
     program.call("close_range", 3, _LAST_DESCRIPTOR, 0)
@@ -96,17 +102,15 @@ def hold(machine: str) -> bytes:
     program.label("again")
     program.call("ppoll", 0, 0, 0, 0)
     program.jump("again")
+    program.label("failed")
+    program.call("exit_group", EXIT_NOT_EXECUTABLE)
     return program.image()
 
 
 def enter(machine: str, entry: Entry) -> bytes:
     """Give the program that becomes a command. It exits 127 where there is no such command, 126 where it may not be run."""
     program = Program(machine)
-    zero = program.data(b"0")
-    for descriptor in entry.join:
-        program.call("write", descriptor, zero, 1)
-        for error in _JOIN_ERRORS:
-            program.jump_if_error(error, "failed")
+    _join(program, entry.join)
     for resource, value in entry.limits.items():
         program.call("prlimit64", 0, resource, program.data(struct.pack("<QQ", value, value)), 0)
     if entry.cpus:
@@ -125,6 +129,15 @@ def enter(machine: str, entry: Entry) -> bytes:
     _fail(program, "no directory", b"cannot enter directory '" + entry.cwd + b"'", EXIT_NOT_EXECUTABLE)
     _fail(program, "failed", b"cannot become the user of this command", EXIT_NOT_EXECUTABLE)
     return program.image()
+
+
+def _join(program: Program, descriptors: tuple[int, ...]) -> None:
+    """Enter cgroups before anything is started: the files were opened outside, by who may."""
+    zero = program.data(b"0")
+    for descriptor in descriptors:
+        program.call("write", descriptor, zero, 1)
+        for error in _JOIN_ERRORS:
+            program.jump_if_error(error, "failed")
 
 
 def _become(program: Program, who: Credentials) -> None:

@@ -22,7 +22,7 @@ from prewarm.backends.local import limits, session_record
 from prewarm.backends.local.disk import entries, remove_tree, write_file
 from prewarm.backends.local.holder import Holder
 from prewarm.backends.local.lease import Lease
-from prewarm.backends.local.limits import Hierarchy
+from prewarm.backends.local.limits import Hierarchy, Limits
 from prewarm.backends.local.sandbox import Machine, Sandbox, Surroundings, view_of
 from prewarm.backends.local.session_record import STATE_SCHEMA, LocalSessionRecord
 from prewarm.backends.local.store import Store
@@ -122,10 +122,11 @@ class Sessions:
                 for name in ("upper", "work"):
                     (directory / name).mkdir()
                 (directory / "upper").chmod(0o755)
+                Lease(directory).prepare()
                 record = LocalSessionRecord.new(identity, request, template)
-                Lease(directory).prepare(record.term)
-                session_record.write(directory, record)
-            return self._up(directory, record, changed=True)
+                applied = limits.apply(self._hierarchy(), identity, request.options.resources, {})
+                record = self._note(directory, replace(record, groups=applied.groups))
+            return self._run(directory, record, applied)
         except OSError as error:
             self._end(directory)
             raise SessionFailedError(f"session '{request.session_key}' could not be opened: {error}") from error
@@ -140,20 +141,22 @@ class Sessions:
         return template
 
     def _up(self, directory: Path, record: LocalSessionRecord, *, changed: bool) -> tuple[LocalSessionRecord, Sandbox]:
-        """Have it running with its policy and limits, watched, in use."""
-        lease = Lease(directory)
-        lease.touch()
+        """Have one that exists running, its policy and limits applied again."""
+        Lease(directory).touch()
         applied = limits.apply(self._hierarchy(), record.id, record.options.resources, record.groups)
         if changed or applied.groups != record.groups:
-            record = replace(record, groups=applied.groups)
-            lease.set_groups(applied.groups.values())
-            lease.set_term(record.term)
-            session_record.write(directory, record)
-        holder = _holder(directory, record.options.network)
-        if holder is None:
-            holder = self._start(directory, record)
-            limits.join(applied, holder.pid)
-        lease.watch(record.lived_s, record.term)
+            record = self._note(directory, replace(record, groups=applied.groups))
+        return self._run(directory, record, applied)
+
+    def _note(self, directory: Path, record: LocalSessionRecord) -> LocalSessionRecord:
+        Lease(directory).set(record.term, record.groups.values())
+        session_record.write(directory, record)
+        return record
+
+    def _run(self, directory: Path, record: LocalSessionRecord, applied: Limits) -> tuple[LocalSessionRecord, Sandbox]:
+        lease = Lease(directory)
+        with lease.watching(record.lived_s, record.term):
+            holder = _holder(directory, record.options.network) or self._start(directory, record, applied)
         surroundings = Surroundings(
             user=record.user,
             network=record.options.network,
@@ -162,7 +165,7 @@ class Sessions:
         )
         return record, Sandbox(holder, self._machine(), surroundings, lambda pid: _in_use(lease, pid), lease.touch)
 
-    def _start(self, directory: Path, record: LocalSessionRecord) -> Holder:
+    def _start(self, directory: Path, record: LocalSessionRecord, applied: Limits) -> Holder:
         """Start it, with the network it may have; one that runs with another is ended first, with its processes."""
         running = _holder(directory)
         if running is not None:
@@ -174,7 +177,7 @@ class Sessions:
             binds=record.template.binds,
             network=record.options.network,
         )
-        holder = holders.start(view, self._machine().identity)
+        holder = holders.start(view, self._machine().identity, applied.join)
         network = record.options.network.value
         write_file(directory / "holder", f"{holder.pid} {holder.started} {network}\n".encode())
         return holder

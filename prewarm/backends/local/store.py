@@ -237,7 +237,7 @@ class Store:
 
     def _write_seal(self, place: Path, content: Content) -> None:
         seal = {"digest": content.digest, "size": content.size, "seal": read_seal(place / "tree")}
-        write_file(place / "layer.json", json.dumps(seal).encode())
+        write_file(place / "layer.json", json.dumps(seal).encode(), durable=True)
 
     def layer_names(self) -> list[Path]:
         """Give all layers there are."""

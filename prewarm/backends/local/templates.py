@@ -204,7 +204,7 @@ def _missing(template: Template, store: Store) -> str:
 
 def write(path: Path, template: Template) -> None:
     """Write a template's record."""
-    write_file(path, json.dumps(template.to_json(), indent=1).encode())
+    write_file(path, json.dumps(template.to_json(), indent=1).encode(), durable=True)
 
 
 def _read(path: Path) -> Template | None:
