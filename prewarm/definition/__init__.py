@@ -1,5 +1,6 @@
 """Definitions: YAML or Python in, every problem at once, frozen values out.
 
+    model       the values, with bases and options
     document    YAML with its places            schema, forms, fields   the shape, checked by pydantic
     expand      vars, matrix, rendering         checking                pydantic's errors in the author's words
     assemble    shapes to values                link                    what definitions say about each other

@@ -9,25 +9,57 @@ how to open lives in ``SessionOptions``. ``key.KeyInputs`` is built from the fir
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+from prewarm.definition.bases import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
+from prewarm.definition.options import (
+    DEFAULT_BUILD_TIMEOUT_S,
+    DEFAULT_IDLE_TIMEOUT_S,
+    DEFAULT_MAX_LIFETIME_S,
+    DEFAULT_STEP_TIMEOUT_S,
+    BuildOptions,
+    Json,
+    Network,
+    Resources,
+    Secret,
+    SessionOptions,
+    StepLimits,
+)
 
-DEFAULT_STEP_TIMEOUT_S = 600.0
-DEFAULT_BUILD_TIMEOUT_S = 1800.0
-DEFAULT_IDLE_TIMEOUT_S = 1800.0
-DEFAULT_MAX_LIFETIME_S = 8 * 3600.0
-
-
-class Network(enum.Enum):
-    """What a step or a session may reach."""
-
-    ALL = "all"
-    NONE = "none"
+__all__ = [
+    "DEFAULT_BUILD_TIMEOUT_S",
+    "DEFAULT_IDLE_TIMEOUT_S",
+    "DEFAULT_MAX_LIFETIME_S",
+    "DEFAULT_STEP_TIMEOUT_S",
+    "Action",
+    "Base",
+    "BuildOptions",
+    "Definition",
+    "DockerfileBase",
+    "ExtendsBase",
+    "HostBase",
+    "ImageBase",
+    "InlineSeed",
+    "Json",
+    "Network",
+    "Origin",
+    "Project",
+    "PythonAction",
+    "Resources",
+    "RootfsBase",
+    "RunAction",
+    "ScriptAction",
+    "Secret",
+    "Seed",
+    "SessionOptions",
+    "Step",
+    "StepLimits",
+    "Template",
+    "TreeSeed",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,62 +72,6 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostBase:
-    """This machine's own programs, read-only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageBase:
-    """A container image: ``debian:bookworm``, ``name@sha256:…``, ``oci:./layout``, ``oci-archive:./image.tar``.
-
-    Attributes:
-        reference: As written. The ``oci:`` forms are paths, relative to the project directory.
-    """
-
-    reference: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RootfsBase:
-    """A root filesystem archive: tar, plain or compressed with gzip or zstd.
-
-    Attributes:
-        path: Relative to the project directory.
-        sha256: Expected digest of the archive's bytes, 64 lower-case hex digits.
-    """
-
-    path: str
-    sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DockerfileBase:
-    """A Dockerfile of the author's own, built first and started from.
-
-    Attributes:
-        dockerfile: Path relative to ``context``.
-        context: Build context, relative to the project directory.
-        target: Stage to build; ``None`` means the last.
-        args: Build arguments.
-    """
-
-    dockerfile: str = "Dockerfile"
-    context: str = "."
-    target: str | None = None
-    args: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtendsBase:
-    """The template of another sandbox of the same project."""
-
-    sandbox: str
-
-
-Base: TypeAlias = HostBase | ImageBase | RootfsBase | DockerfileBase | ExtendsBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,19 +106,6 @@ class InlineSeed:
 
 
 Seed: TypeAlias = TreeSeed | InlineSeed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepLimits:
-    """How a step runs; never in the key (but the names of its secrets are, through ``Step``).
-
-    Attributes:
-        timeout_s: Seconds after which the step is killed and the capture fails.
-        network: What this step may reach; ``None`` means what the build may.
-    """
-
-    timeout_s: float = DEFAULT_STEP_TIMEOUT_S
-    network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,75 +201,6 @@ class Template:
     verify: tuple[Step, ...] = ()
     inputs: tuple[str, ...] = ()
     revalidate: str | None = None
-    options: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
-    """A value a build may use and nothing may keep.
-
-    Attributes:
-        id: Its name: the file below ``/run/secrets`` and what steps list. In the key.
-        env: Environment variable to take it from.
-        file: File to take it from, relative to the project directory. Exactly one of the two is set.
-    """
-
-    id: str
-    env: str | None = None
-    file: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
-    """How to capture; not in the key.
-
-    Attributes:
-        network: What steps may reach unless they say otherwise.
-        pass_env: Names of environment variables handed to steps and kept out of the template.
-        secrets: Available to the steps that name them.
-        timeout_s: Seconds for the whole capture.
-    """
-
-    network: Network = Network.ALL
-    pass_env: tuple[str, ...] = ()
-    secrets: tuple[Secret, ...] = ()
-    timeout_s: float = DEFAULT_BUILD_TIMEOUT_S
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """Limits of a session; ``None`` means the backend's default.
-
-    Attributes:
-        memory: Bytes.
-        cpus: Cores, fractions allowed.
-        pids: Processes and threads.
-        disk: Bytes that a session may write.
-    """
-
-    memory: int | None = None
-    cpus: float | None = None
-    pids: int | None = 256
-    disk: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How to open; not in the key; kept in the lock file as the session's defaults.
-
-    Attributes:
-        network: ``none`` unless asked for.
-        resources: Limits, applied again at every attach.
-        idle_timeout_s: Seconds without a client's call after which it ends by itself.
-        max_lifetime_s: Seconds after which it ends in any case.
-        options: The backends' own options for opening: by backend name in a ``Project``, flat once
-            ``Definition.for_backend`` has chosen one, as backends and the lock file see them.
-    """
-
-    network: Network = Network.NONE
-    resources: Resources = field(default_factory=Resources)
-    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
-    max_lifetime_s: float = DEFAULT_MAX_LIFETIME_S
     options: Mapping[str, Json] = field(default_factory=dict)
 
 
