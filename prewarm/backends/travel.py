@@ -60,6 +60,14 @@ class TravelsByRegistry(Protocol):
             BackendUnavailableError: The registry or the engine refuses.
         """
 
+    def fetch(self, namespace: str, key: TemplateKey, registry: str, hear: Callable[[str], None]) -> TemplateRef | None:
+        """Get what a registry has under a key, without any record of it; ``None`` if it has nothing.
+
+        Raises:
+            TemplateCorruptError: What it has does not carry the key.
+            BackendUnavailableError: The registry or the engine refuses.
+        """
+
 
 @runtime_checkable
 class TravelsByArchive(Protocol):

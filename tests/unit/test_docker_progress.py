@@ -115,3 +115,14 @@ def test_numbers_that_are_padded_are_numbers_too():
     follow.feed(vertex("b", "[template 10/10] RUN two", started="2026"))
 
     assert list(observer.steps) == [(2, 2, "two")]
+
+
+def test_of_a_dockerfile_of_somebodys_own_the_lines_and_the_error_are_told():
+    observer = RecordingObserver()
+    follow = progress(observer)
+    follow.feed(vertex("a", "[2/2] RUN make", started="2026"))
+    follow.feed(log("a", b"making\n"))
+    follow.feed(vertex("a", "[2/2] RUN make", started="2026", error="exit code: 2"))
+
+    assert (list(observer.steps), list(observer.lines)) == ([], ["making"])
+    assert follow.errors == ["exit code: 2"]

@@ -134,6 +134,15 @@ class DockerBackend:
 
         return pull(self._engine, template, registry, hear)
 
+    def fetch(self, namespace: str, key: TemplateKey, registry: str, hear: Callable[[str], None]) -> TemplateRef | None:
+        from prewarm.backends.docker.registry import fetch
+        from prewarm.errors import TemplateNotFoundError
+
+        try:
+            return templates.ref_of(fetch(self._engine, namespace, key, registry, hear), namespace, key)
+        except TemplateNotFoundError:
+            return None
+
     def export_templates(self, templates: Sequence[Traveller], target: Path) -> None:
         from prewarm.backends.docker import saved
 

@@ -53,7 +53,7 @@ class Progress:
     """Follows one build.
 
     Args:
-        texts: Of its steps, redacted.
+        texts: Of its steps, redacted; none for a Dockerfile of somebody's own, of which only the lines are told.
         first: Number of its first step among those of the whole capture.
         total: How many steps the whole capture has.
         seals: Whether this build ends the capture; a hook may come after it.
@@ -136,7 +136,7 @@ class Progress:
         digest, name = str(vertex.get("digest")), str(vertex.get("name"))
         error = str(vertex.get("error") or "")
         found = _RUN.match(name)
-        if found is None:
+        if found is None or not self._texts:
             if error:
                 self.errors.append(self._redact(error))
             elif self._seals and vertex.get("started") and not vertex.get("completed") and name.startswith(_EXPORTING):
@@ -161,13 +161,14 @@ class Progress:
     def _log(self, log: dict[str, object]) -> None:
         digest, stream = str(log.get("vertex")), int(str(log.get("stream") or 1))
         step = self._steps.get(digest)
-        if step is None:
+        if step is None and self._texts:
             return
         splitter = self._splitters.get((digest, stream))
         if splitter is None:
 
             def hear(line: str) -> None:
-                step.tail.append(line)
+                if step is not None:
+                    step.tail.append(line)
                 self._observer.line(line)
 
             splitter = self._splitters[digest, stream] = LineSplitter(self._redact, hear)

@@ -79,29 +79,31 @@ def cache_save(engine: Engine, templates: Sequence[Traveller], directory: Path) 
     blobs.mkdir(parents=True, exist_ok=True)
     known = _index(directory)
     images: dict[str, Any] = {}
-    written = kept = 0
+    before = {path.name for path in blobs.iterdir()}
     for template in templates:
         image = str(template.ref.value.get("image"))
         entry = known.get(image)
         if entry is None or entry["Tag"] != template.ref.value.get("tag") or not _is_whole(blobs, entry):
-            entry, size = _save_one(engine, template, blobs)
-            written += size
+            entry = _save_one(engine, template, blobs)
         images[image] = entry
     needed = {blob for entry in images.values() for blob in (entry["Config"], *entry["Layers"])}
-    removed = 0
+    written = kept = removed = 0
     for path in blobs.iterdir():
-        if path.name in needed:
-            kept += path.stat().st_size
-        else:
-            removed += path.stat().st_size
+        size = path.stat().st_size
+        if path.name not in needed:
             path.unlink()
+            removed += size if path.name in before else 0
+        elif path.name in before:
+            kept += size
+        else:
+            written += size
     text = json.dumps({"schema": _INDEX_SCHEMA, "images": images}, indent=1, sort_keys=True) + "\n"
     path = directory / _INDEX
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         part = directory / f".{_INDEX}.part"
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
-    return Stored(written=written, kept=max(0, kept - written), removed=removed)
+    return Stored(written=written, kept=kept, removed=removed)
 
 
 def cache_restore(engine: Engine, templates: Sequence[Traveller], directory: Path) -> list[TemplateKey]:
@@ -169,8 +171,8 @@ def _load(engine: Engine, file: IO[bytes], images: Sequence[dict[str, Any]]) -> 
     return keys
 
 
-def _save_one(engine: Engine, template: Traveller, blobs: Path) -> tuple[dict[str, Any], int]:
-    written, small = 0, {}
+def _save_one(engine: Engine, template: Traveller, blobs: Path) -> dict[str, Any]:
+    manifest = b"[]"
     with (
         contextlib.closing(_saved(engine, [template])) as chunks,
         tarfile.open(fileobj=io.BufferedReader(ChunkReader(chunks), _CHUNK), mode="r|") as tar,
@@ -180,25 +182,22 @@ def _save_one(engine: Engine, template: Traveller, blobs: Path) -> tuple[dict[st
             if content is None:
                 continue
             if member.name == _MANIFEST:
-                small[_MANIFEST] = content.read()
+                manifest = content.read()
             elif member.name.startswith(_BLOBS):
                 path = blobs / member.name.removeprefix(_BLOBS)
                 if not path.exists():
-                    written += _write_blob(path, content)
-    (image,) = json.loads(small[_MANIFEST])
+                    _write_blob(path, content)
+    (image,) = json.loads(manifest)
     layers = [layer.removeprefix(_BLOBS) for layer in image["Layers"]]
-    entry = {"Config": image["Config"].removeprefix(_BLOBS), "Layers": layers, "Tag": template.ref.value["tag"]}
-    return entry, written
+    return {"Config": image["Config"].removeprefix(_BLOBS), "Layers": layers, "Tag": template.ref.value["tag"]}
 
 
-def _write_blob(path: Path, content: IO[bytes]) -> int:
+def _write_blob(path: Path, content: IO[bytes]) -> None:
     part = path.with_name(f".{path.name}.part")
-    size = 0
     with part.open("wb") as file:
         while chunk := content.read(_CHUNK):
-            size += file.write(chunk)
+            file.write(chunk)
     os.replace(part, path)
-    return size
 
 
 def _index(directory: Path) -> dict[str, Any]:

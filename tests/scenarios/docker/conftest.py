@@ -1,0 +1,69 @@
+"""What Docker's stories share: a project of their own, and an engine that answers."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from stories import COMMAND, Story
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory, absent):
+    """The engine that the environment names."""
+    home = tmp_path_factory.mktemp("doctor")
+    asked = subprocess.run(
+        [COMMAND, "doctor", "--backend", "docker", "--home", str(home)], capture_output=True, text=True, check=False
+    )
+    if asked.returncode != 0:
+        absent("docker", asked.stdout + asked.stderr)
+
+
+class DockerStory(Story):
+    """A story that can look at the engine."""
+
+    def docker(self, *arguments):
+        """Run the engine's own command line."""
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def images(self):
+        """Give the ids of this story's templates."""
+        return sorted(set(self.docker("images", "--quiet", "--no-trunc", "prewarm/story-docker").split()))
+
+    def forget(self):
+        """Remove the story's templates from the engine."""
+        if images := self.images():
+            self.docker("rmi", "--force", *images)
+
+    def end(self):
+        super().end()
+        self.forget()
+
+
+@pytest.fixture
+def docker_story(engine, tmp_path):
+    """Make a story of one of the projects beside this file."""
+    made = []
+
+    def make(name):
+        project = tmp_path / name
+        shutil.copytree(HERE / name, project)
+        one = DockerStory(project, tmp_path / "home")
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture
+def registry(absent):
+    """A registry that takes what is pushed."""
+    if not (found := os.environ.get("PREWARM_TEST_REGISTRY")):
+        absent("registry", "PREWARM_TEST_REGISTRY is not set; see ci/services.sh")
+    return found
