@@ -12,7 +12,7 @@ import re
 from enum import Enum
 from typing import NoReturn, TypeVar
 
-from prewarm.definition.model import Json
+from prewarm.definition.options import Json
 
 _EnumT = TypeVar("_EnumT", bound=Enum)
 

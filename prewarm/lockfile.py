@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from prewarm import document
-from prewarm.definition.model import Network, Resources, SessionOptions
+from prewarm.definition.options import Network, Resources, SessionOptions
 from prewarm.document import Node
 from prewarm.errors import LockFileError, TemplateNotFoundError
 from prewarm.key import TemplateKey
 from prewarm.machine import host_platform
 from prewarm.refs import in_order, ref_from, ref_json
-from prewarm.request import TemplateRef
+from prewarm.values import TemplateRef
 
 LOCK_SCHEMA: Final = "prewarm.lock/1"
 LOCK_NAME: Final = "prewarm.lock"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from prewarm.definition.model import Json
+from prewarm.definition.options import Json
 from prewarm.document import Node
-from prewarm.request import TemplateRef
+from prewarm.values import TemplateRef
 
 
 def ref_json(ref: TemplateRef) -> dict[str, Any]:

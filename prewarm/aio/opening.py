@@ -12,7 +12,7 @@ from prewarm import session as core
 from prewarm.aio.sessions import Session
 from prewarm.aio.threads import Threads
 from prewarm.backends.base import Backend
-from prewarm.definition.model import Json, Network
+from prewarm.definition.options import Json, Network
 
 
 def open_session(  # noqa: PLR0913 - what can be said when opening.

@@ -12,10 +12,10 @@ from prewarm.aio.processes import Process
 from prewarm.aio.threads import Threads, finished
 from prewarm.backends.hosting import FileInfo
 from prewarm.cancellation import Cancellation
-from prewarm.definition.model import Json
+from prewarm.definition.options import Json
 from prewarm.key import TemplateKey
-from prewarm.request import CommandResult
 from prewarm.session.live import DEFAULT_MAX_OUTPUT, DEFAULT_TIMEOUT_S
+from prewarm.values import CommandResult
 
 
 class Session:

@@ -12,8 +12,8 @@ from typing import Final
 
 from prewarm.backends.base import ProcessRequest, SessionHandle
 from prewarm.cancellation import Cancellation
-from prewarm.request import CommandResult
 from prewarm.streams import collect
+from prewarm.values import CommandResult
 
 EXIT_TIMED_OUT: Final = 124
 LINE_LIMIT: Final = 8192

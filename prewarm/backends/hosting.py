@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from prewarm.definition.model import Json, SessionOptions
+from prewarm.definition.options import Json, SessionOptions
 from prewarm.key import TemplateKey
-from prewarm.request import TemplateRef
+from prewarm.values import TemplateRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from prewarm.errors import HomeError
 from prewarm.home import Home
 from prewarm.key import TemplateKey
 from prewarm.refs import ref_from, ref_text
-from prewarm.request import TemplateRef
+from prewarm.values import TemplateRef
 
 _BUSY_MS: Final = 2000
 _TABLE: Final = """CREATE TABLE IF NOT EXISTS session (

@@ -14,11 +14,11 @@ from prewarm.backends.commands import command_argv, run_command
 from prewarm.backends.hosting import ProcessRequest, SessionHandle
 from prewarm.backends.paths import session_path
 from prewarm.cancellation import Cancellation
-from prewarm.definition.model import Json
+from prewarm.definition.options import Json
 from prewarm.errors import CommandFailedError, HomeError, SessionGoneError
 from prewarm.key import TemplateKey
-from prewarm.request import CommandResult
 from prewarm.session.files import SessionFiles
+from prewarm.values import CommandResult
 
 if TYPE_CHECKING:  # Loaded by the first ``spawn``, and where there is a state directory; neither is every session's.
     from prewarm.session.ledger import Ledger

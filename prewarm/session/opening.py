@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from prewarm import lockfile
 from prewarm.backends.context import BackendContext, Feature
 from prewarm.backends.hosting import OpenRequest
-from prewarm.definition.model import Json, Network, SessionOptions
+from prewarm.definition.options import Json, Network, SessionOptions
 from prewarm.document import Node
 from prewarm.errors import BackendUnavailableError, HomeError, LockFileError, SessionStateError
 from prewarm.key import TemplateKey
-from prewarm.request import TemplateRef
 from prewarm.session.live import STATE_SCHEMA, Binding, Session
 from prewarm.session.names import checked_key, checked_name, new_key
 from prewarm.session.options import Overrides, refuse_unsupported
+from prewarm.values import TemplateRef
 
 if TYPE_CHECKING:  # ``base`` is all that a backend is; opening needs the session half.
     from prewarm.backends.base import Backend

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from prewarm.backends.context import Feature
-from prewarm.definition.model import Json, Network, Resources, SessionOptions
+from prewarm.definition.options import Json, Network, Resources, SessionOptions
 from prewarm.errors import UnsupportedOptionError
 
 if TYPE_CHECKING:  # ``base`` is all that a backend is; opening needs the session half.
