@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from prewarm.backends.local.identity import Identity
-from prewarm.definition.model import Network
+from prewarm.definition.options import Network
 
 OPTION_BYTES: Final = 4000  # Of one mount: a page, less what overlayfs is told besides the directories.
 SECRETS: Final = "/run/secrets"

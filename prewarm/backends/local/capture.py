@@ -23,7 +23,7 @@ from prewarm.backends.local.sandbox import Machine, Sandbox, Surroundings, view_
 from prewarm.backends.local.store import Staging, Store
 from prewarm.backends.local.templates import Template, Templates
 from prewarm.backends.steps import run_step
-from prewarm.definition.model import Json, Network
+from prewarm.definition.options import Json, Network
 from prewarm.errors import CaptureFailedError, PrewarmError, SessionFailedError
 from prewarm.key import TemplateKey
 from prewarm.process import Redactor

@@ -15,7 +15,7 @@ from prewarm.backends.local import holder as holders
 from prewarm.backends.local.disk import remove_tree
 from prewarm.backends.local.identity import Identity, identity_of_this_process
 from prewarm.backends.local.machine_code import MACHINES
-from prewarm.definition.model import Network
+from prewarm.definition.options import Network
 from prewarm.errors import PrewarmError
 
 _OLDEST: Final = (5, 11)

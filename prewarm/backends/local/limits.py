@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from prewarm.definition.model import Resources
+from prewarm.definition.options import Resources
 from prewarm.errors import SessionFailedError, UnsupportedOptionError
 
 _PREFIX: Final = "prewarm-"

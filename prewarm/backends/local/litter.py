@@ -19,7 +19,7 @@ from prewarm.backends.local.store import Staging, Store, end_staging, kept_by, l
 from prewarm.backends.local.templates import Templates, layers_from, named_by
 from prewarm.document import parse
 from prewarm.errors import TemplateInUseError, TemplateNotFoundError
-from prewarm.request import TemplateRef
+from prewarm.values import TemplateRef
 
 _BASE_KEPT_S: Final = 3600.0  # A build that failed is tried again, and an image need not be fetched for that again.
 _HOLDER_NAME: Final = b"prewarm\0"

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from prewarm.definition.model import Json
+from prewarm.definition.options import Json
 
 HOST_PATHS: Final = "host_paths"
 _TAKEN: Final = ("/proc", "/dev", "/run", "/etc", "/tmp", "/usr", "/sys")  # noqa: S108 - names, not files.

@@ -21,7 +21,7 @@ from prewarm.backends.local.limits import Limits
 from prewarm.backends.local.openat2 import openat2
 from prewarm.backends.local.programs import Credentials
 from prewarm.backends.local.users import User, find_user
-from prewarm.definition.model import Network
+from prewarm.definition.options import Network
 from prewarm.errors import SessionFailedError, SessionFileError
 
 HOSTNAME: Final = "sandbox"

@@ -12,7 +12,7 @@ from prewarm.backends.local.files import LocalFiles
 from prewarm.backends.local.sandbox import Sandbox
 from prewarm.backends.local.session_record import LocalSessionRecord
 from prewarm.backends.local.sessions import Sessions, state_of
-from prewarm.definition.model import Json
+from prewarm.definition.options import Json
 from prewarm.errors import SessionGoneError
 from prewarm.key import TemplateKey
 

@@ -13,7 +13,7 @@ from prewarm.backends.hosting import OpenRequest
 from prewarm.backends.local.disk import write_file
 from prewarm.backends.local.lease import Term
 from prewarm.backends.local.templates import Template
-from prewarm.definition.model import Network, Resources, SessionOptions
+from prewarm.definition.options import Network, Resources, SessionOptions
 from prewarm.document import Node, parse
 
 STATE_SCHEMA: Final = "prewarm.local-session/1"

@@ -27,7 +27,7 @@ from prewarm.backends.local.sandbox import Machine, Sandbox, Surroundings, view_
 from prewarm.backends.local.session_record import STATE_SCHEMA, LocalSessionRecord
 from prewarm.backends.local.store import Store
 from prewarm.backends.local.templates import Template, Templates
-from prewarm.definition.model import Json, Network
+from prewarm.definition.options import Json, Network
 from prewarm.errors import SessionFailedError, SessionGoneError, TemplateNotFoundError
 
 _WHO_DIGITS: Final = 16

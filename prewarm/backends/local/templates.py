@@ -16,7 +16,7 @@ from prewarm.backends.local.store import Store
 from prewarm.document import Node, parse
 from prewarm.errors import TemplateCorruptError, TemplateNotFoundError
 from prewarm.key import TemplateKey
-from prewarm.request import TemplateRef
+from prewarm.values import TemplateRef
 
 NAME: Final = "local"
 CAPTURE_FORMAT: Final = "local/1"
