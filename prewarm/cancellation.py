@@ -22,6 +22,10 @@ class Cancellation:
         self._registered = 0
         self._stops: dict[int, Callable[[], None]] = {}
 
+    def __reduce__(self) -> tuple[type[Cancellation], tuple[()]]:
+        """Become, in another process, a wish of that process."""
+        return Cancellation, ()
+
     @property
     def cancelled(self) -> bool:
         return self._cancelled
