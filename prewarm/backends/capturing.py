@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from prewarm.backends.context import Feature, Health
 from prewarm.cancellation import Cancellation
-from prewarm.definition.model import Base, Json
-from prewarm.key import TemplateKey
-from prewarm.request import CaptureStep, ResolvedBase, TemplateRef
 
-if TYPE_CHECKING:  # inputs reads disks and caches; the runtime half needs none of it.
+if TYPE_CHECKING:  # Annotations alone: a backend imports this to open a session too, which pays for none of these.
+    from prewarm.backends.context import Feature, Health
+    from prewarm.definition.model import Base, Json
     from prewarm.inputs import SeedEntry
+    from prewarm.key import TemplateKey
+    from prewarm.request import CaptureStep, ResolvedBase, TemplateRef
 
 
 class Presence(enum.Enum):

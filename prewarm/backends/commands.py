@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Final
 
-from prewarm.backends.base import ProcessRequest, SessionHandle
+from prewarm.backends.hosting import ProcessRequest, SessionHandle
 from prewarm.cancellation import Cancellation
 from prewarm.streams import collect
 from prewarm.values import CommandResult

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Litter, Probe, StagedTemplate, TemplateRecord
 from prewarm.backends.context import BackendContext, Feature, Health
@@ -23,10 +23,12 @@ from prewarm.backends.local.session_record import STATE_SCHEMA
 from prewarm.backends.local.sessions import Sessions
 from prewarm.backends.local.store import Store
 from prewarm.backends.local.templates import CAPTURE_FORMAT, NAME, Templates
-from prewarm.definition.model import Base, Json
 from prewarm.errors import BackendUnavailableError, SessionStateError
 from prewarm.key import TemplateKey
-from prewarm.request import ResolvedBase, TemplateRef
+
+if TYPE_CHECKING:  # Annotations of the half that captures, which opening a session does not pay for.
+    from prewarm.definition.model import Base, Json
+    from prewarm.request import ResolvedBase, TemplateRef
 
 _IDENTITY: Final = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 _FEATURES: Final = frozenset(
