@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from prewarm.backends.base import Presence, Probe
+from prewarm.catalog.records import Place, Record
 from prewarm.key import KeyInputs, diff
-from prewarm.records import Place, Record
 from prewarm.refs import ref_text
 from prewarm.request import TemplateRef
 

@@ -20,7 +20,7 @@ from prewarm.errors import TemplateNotFoundError, UnsupportedOptionError
 from prewarm.key import TemplateKey
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.machine import host_platform
-from prewarm.presence import Choose
+from prewarm.pipeline.presence import Choose
 from prewarm.refs import ref_text
 
 TRANSPORT_SCHEMA: Final = "prewarm.transport/1"

@@ -19,7 +19,7 @@ from prewarm.backends.base import Phase
 from prewarm.cli import _output, _text
 from prewarm.cli._board import Board, Row
 from prewarm.cli._live import LiveProgress
-from prewarm.listening import RunListener, Silent
+from prewarm.pipeline.listening import RunListener, Silent
 from prewarm.report import TemplateReport
 
 HEARTBEAT_S: Final = 10.0

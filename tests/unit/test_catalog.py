@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from prewarm.catalog import Catalog
+from prewarm.catalog.records import Place, Record
 from prewarm.errors import HomeError
 from prewarm.home import Home
 from prewarm.key import KeyInputs, TemplateKey
-from prewarm.records import Place, Record
 from prewarm.request import TemplateRef
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prewarm.credentials import read_all
+from prewarm.capture.credentials import read_all
 from prewarm.definition.model import BuildOptions, Definition, HostBase, RunAction, Secret, Step, Template
 from prewarm.errors import DefinitionError
 

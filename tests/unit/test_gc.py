@@ -11,13 +11,13 @@ from prewarm import gc, lockfile
 from prewarm.backends.base import BackendContext, Litter, OpenRequest, SessionOptions
 from prewarm.backends.memory import MemoryBackend
 from prewarm.catalog import Catalog
+from prewarm.catalog.keylock import build_lock, key_lock
+from prewarm.catalog.records import Place, Record
 from prewarm.definition.model import HostBase
 from prewarm.gc import GarbageKind
 from prewarm.home import Home
 from prewarm.key import KeyInputs
-from prewarm.keylock import build_lock, key_lock
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
-from prewarm.records import Place, Record
 from prewarm.testing.builders import capture_request, child_base, key_of
 from prewarm.testing.fakes import RecordingObserver
 

@@ -8,11 +8,11 @@ import threading
 import pytest
 
 from prewarm.cancellation import Cancellation
+from prewarm.catalog.keylock import holding, key_lock
+from prewarm.catalog.records import Place
 from prewarm.errors import InterruptedBuildError
 from prewarm.home import Home
 from prewarm.key import TemplateKey
-from prewarm.keylock import holding, key_lock
-from prewarm.records import Place
 
 
 def test_a_free_lock_is_held_at_once_and_nobody_is_told(tmp_path):

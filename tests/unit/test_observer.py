@@ -5,7 +5,7 @@ from __future__ import annotations
 from building import Listener
 
 from prewarm.backends.base import Phase
-from prewarm.observer import PhaseClock
+from prewarm.capture.observer import PhaseClock
 
 
 class Clock:

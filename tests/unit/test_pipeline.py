@@ -17,6 +17,8 @@ from building import Listener, Workshop, define, reasons, statuses, steps
 from prewarm import lockfile, pipeline
 from prewarm.cancellation import Cancellation
 from prewarm.catalog import Catalog
+from prewarm.catalog.keylock import key_lock
+from prewarm.catalog.records import Place
 from prewarm.definition.model import BuildOptions, Resources, RunAction, Secret, SessionOptions, Step
 from prewarm.errors import (
     BackendUnavailableError,
@@ -27,9 +29,7 @@ from prewarm.errors import (
     UnsupportedOptionError,
 )
 from prewarm.home import Home
-from prewarm.keylock import key_lock
 from prewarm.lockfile import EntryStatus
-from prewarm.records import Place
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prewarm.backends.base import Presence, Probe, TemplateRef
+from prewarm.catalog.records import Place, Record
 from prewarm.key import KeyInputs, TemplateKey
 from prewarm.plan import Action, Candidate, Found, Previous, Reason, Status, decide
-from prewarm.records import Place, Record
 
 
 def inputs(**changes) -> KeyInputs:

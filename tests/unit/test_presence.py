@@ -8,9 +8,9 @@ import pytest
 
 from prewarm.backends.base import BackendContext, Presence, TemplateRef
 from prewarm.backends.memory import MemoryBackend
+from prewarm.catalog.records import Place, Record
 from prewarm.definition.model import HostBase
-from prewarm.presence import ask
-from prewarm.records import Place, Record
+from prewarm.pipeline.presence import ask
 from prewarm.testing.builders import capture_request, key_of
 from prewarm.testing.fakes import RecordingObserver
 

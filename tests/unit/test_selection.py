@@ -8,7 +8,7 @@ import pytest
 
 from prewarm.definition.model import Definition, ExtendsBase, HostBase, Project, Template
 from prewarm.errors import DefinitionError
-from prewarm.selection import matching, select
+from prewarm.pipeline.selection import matching, select
 
 
 def define(name, extends=None) -> Definition:

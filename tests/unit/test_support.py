@@ -26,7 +26,7 @@ from prewarm.definition.model import (
     Template,
 )
 from prewarm.errors import UnsupportedOptionError
-from prewarm.support import refuse_unsupported
+from prewarm.pipeline.support import refuse_unsupported
 
 EVERYTHING = frozenset(Feature)
 

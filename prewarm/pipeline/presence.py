@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from prewarm.backends.base import Backend
+from prewarm.catalog.records import Place, Record
 from prewarm.plan import Found
-from prewarm.records import Place, Record
 from prewarm.request import TemplateRef
 
 Choose: TypeAlias = Callable[[str], tuple[Backend, str]]

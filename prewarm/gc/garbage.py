@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from prewarm.records import Place
+from prewarm.catalog.records import Place
 from prewarm.request import TemplateRef
 
 GC_SCHEMA: Final = "prewarm.gc/1"

@@ -23,16 +23,16 @@ from prewarm.backends.base import (
     StagedTemplate,
 )
 from prewarm.cancellation import Cancellation
+from prewarm.capture.credentials import Credentials
+from prewarm.capture.observer import PhaseClock, Progress
 from prewarm.catalog import Catalog
-from prewarm.credentials import Credentials
+from prewarm.catalog.keylock import holding, key_lock
+from prewarm.catalog.records import Record
 from prewarm.definition.model import Network
 from prewarm.errors import CaptureFailedError, SessionFailedError, TemplateCorruptError, TemplateNotFoundError
 from prewarm.home import Home
 from prewarm.inputs import ResolvedTemplate
-from prewarm.keylock import holding, key_lock
-from prewarm.observer import PhaseClock, Progress
 from prewarm.plan import Found, PlanItem, Reason, stands_on
-from prewarm.records import Record
 from prewarm.request import ResolvedBase, TemplateRef
 
 _VERIFY_SLACK_S: Final = 60.0

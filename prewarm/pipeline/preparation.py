@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from prewarm.builder import Work
 from prewarm.capture import Outcome
+from prewarm.capture.builder import Work
+from prewarm.capture.credentials import Credentials
 from prewarm.catalog import Catalog
-from prewarm.credentials import Credentials
+from prewarm.catalog.records import Place, Record
 from prewarm.definition.model import Definition, Project
 from prewarm.home import Home
 from prewarm.inputs import FileDigests
-from prewarm.keying import Keyed, choose_backends, compute_keys
+from prewarm.pipeline.keying import Keyed, choose_backends, compute_keys
+from prewarm.pipeline.presence import Choose, ask
+from prewarm.pipeline.selection import matching, parent_name, select
+from prewarm.pipeline.support import refuse_unsupported
 from prewarm.plan import Action, Found, PlanItem, Previous, Reason, Status, decide
-from prewarm.presence import Choose, ask
-from prewarm.records import Place, Record
 from prewarm.report import TemplateReport
-from prewarm.selection import matching, parent_name, select
-from prewarm.support import refuse_unsupported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import threading
 from typing import Protocol
 
 from prewarm.backends.base import Phase
-from prewarm.observer import Progress
+from prewarm.capture.observer import Progress
 from prewarm.report import TemplateReport
 
 

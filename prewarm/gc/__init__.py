@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 
 from prewarm.backends.base import Backend, TemplateRecord
 from prewarm.catalog import Catalog
+from prewarm.catalog.keylock import KEY_LOCK_PREFIX, build_lock
+from prewarm.catalog.records import Place
 from prewarm.errors import PrewarmError, TemplateInUseError
-from prewarm.garbage import Garbage, GarbageKind, GcReport, Kept
+from prewarm.gc.garbage import Garbage, GarbageKind, GcReport, Kept
+from prewarm.gc.roots import Roots, find_roots
 from prewarm.home import Home
-from prewarm.keylock import KEY_LOCK_PREFIX, build_lock
-from prewarm.records import Place
-from prewarm.roots import Roots, find_roots
 
 __all__ = ["Garbage", "GarbageKind", "GcReport", "Kept", "Scope", "apply", "plan"]
 

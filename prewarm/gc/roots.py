@@ -10,9 +10,9 @@ from pathlib import Path
 
 from prewarm import lockfile
 from prewarm.backends.base import Backend
+from prewarm.catalog.records import Place, Record
 from prewarm.errors import LockFileError
 from prewarm.lockfile import LockFile
-from prewarm.records import Place, Record
 from prewarm.refs import ref_text
 from prewarm.request import TemplateRef
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from prewarm.builder import Builder, Made, Work
+from prewarm.capture.builder import Builder, Made, Work
 from prewarm.errors import InterruptedBuildError
 from prewarm.failure import Failure
 from prewarm.plan import Action, PlanItem, Reason, Status

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 from prewarm import capture, lockfile
 from prewarm.backends import registry
 from prewarm.backends.base import BackendContext
-from prewarm.builder import Builder
 from prewarm.cancellation import Cancellation
+from prewarm.capture.builder import Builder
+from prewarm.capture.credentials import read_all
 from prewarm.catalog import Catalog
-from prewarm.credentials import read_all
+from prewarm.catalog.keylock import build_lock
 from prewarm.definition.model import Project
 from prewarm.home import Home
-from prewarm.keylock import build_lock
-from prewarm.listening import InTurn, RunListener, Silent
 from prewarm.lockfile import LOCK_NAME
-from prewarm.locking import enter, read_or_begin
 from prewarm.machine import host_platform
-from prewarm.preparation import Identified, identify, prepare
-from prewarm.presence import Choose
+from prewarm.pipeline.listening import InTurn, RunListener, Silent
+from prewarm.pipeline.locking import enter, read_or_begin
+from prewarm.pipeline.preparation import Identified, identify, prepare
+from prewarm.pipeline.presence import Choose
 from prewarm.report import Report, TemplateReport
 
 if TYPE_CHECKING:  # The smaller questions' answers; a build does not pay for them.
-    from prewarm.answers import Check, Explanation, KeyList
+    from prewarm.pipeline.answers import Check, Explanation, KeyList
 
 __all__ = ["RunListener", "RunOptions", "build", "check", "explain", "keys", "plan"]
 
@@ -171,7 +171,7 @@ def keys(
     choose: Choose | None = None,
 ) -> KeyList:
     """Compute the keys; raises as ``plan`` does, and asks no backend for templates."""
-    from prewarm.answers import KeyList, NamedKey
+    from prewarm.pipeline.answers import KeyList, NamedKey
 
     options = options or RunOptions()
     identified = _identify(project, options, home=home, environment=environment, choose=choose)
@@ -203,7 +203,7 @@ def check(
     Raises:
         LockFileError: It is missing, or cannot be read.
     """
-    from prewarm.proof import prove
+    from prewarm.pipeline.proof import prove
 
     return prove(
         lockfile.read(lock), platform=platform or host_platform(), choose=choose or installed(home, environment)
@@ -224,7 +224,7 @@ def explain(
     Raises:
         DefinitionError: No sandbox is named so.
     """
-    from prewarm.hindsight import look_back
+    from prewarm.pipeline.hindsight import look_back
 
     options = replace(options or RunOptions(), only=(name,))
     with Catalog(home) as catalog:

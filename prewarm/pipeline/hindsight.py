@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prewarm.answers import Explanation
 from prewarm.catalog import Catalog
 from prewarm.key import diff
+from prewarm.pipeline.answers import Explanation
 from prewarm.report import TemplateReport
 
 

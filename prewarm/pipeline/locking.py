@@ -9,8 +9,8 @@ from prewarm import lockfile
 from prewarm.definition.model import Definition
 from prewarm.home import Home
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
+from prewarm.pipeline.preparation import Identified
 from prewarm.plan import Status
-from prewarm.preparation import Identified
 from prewarm.report import TemplateReport
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from prewarm.cancellation import Cancellation
+from prewarm.catalog.records import Place
 from prewarm.home import Home
-from prewarm.records import Place
 
 KEY_LOCK_PREFIX: Final = "capture-"
 _WAIT_S: Final = 0.2

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from prewarm.backends.base import Backend, Base
 from prewarm.backends.registry import AUTO
+from prewarm.catalog.records import Place
 from prewarm.definition.model import Definition, ExtendsBase, Project
 from prewarm.errors import DefinitionError, UnkeyableInputError
 from prewarm.failure import Failure
 from prewarm.inputs import FileDigests, ResolvedTemplate, resolve
 from prewarm.key import TemplateKey
+from prewarm.pipeline.presence import Choose
+from prewarm.pipeline.selection import parent_name
 from prewarm.plan import Candidate
-from prewarm.presence import Choose
-from prewarm.records import Place
 from prewarm.request import ResolvedBase
-from prewarm.selection import parent_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prewarm.answers import Check, CheckedEntry, CheckStatus
 from prewarm.backends.base import Presence, Probe
 from prewarm.errors import BackendUnavailableError, TemplateCorruptError, TemplateNotFoundError
 from prewarm.key import TemplateKey
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
-from prewarm.presence import Choose
+from prewarm.pipeline.answers import Check, CheckedEntry, CheckStatus
+from prewarm.pipeline.presence import Choose
 from prewarm.request import TemplateRef
 
 _ABSENT = TemplateNotFoundError.exit_code

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from prewarm import document
+from prewarm.catalog.records import Built, Place, Record
 from prewarm.errors import HomeError
 from prewarm.home import Home
 from prewarm.key import KeyInputs, TemplateKey
-from prewarm.records import Built, Place, Record
 from prewarm.refs import ref_from, ref_text
 
 _SCHEMA: Final = """
