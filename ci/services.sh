@@ -14,7 +14,8 @@ cache=${PREWARM_TEST_CACHE:-$HOME/.cache/prewarm-tests}
 run=${PREWARM_TEST_RUN:-/run/prewarm-tests}
 engine_suite=trixie
 base_suite=bookworm
-bridge=prewarm0
+data=${PREWARM_TEST_DATA:-$cache/data}
+bridge=${PREWARM_TEST_BRIDGE_NAME:-prewarm0}  # "none": an engine without a network, for tests of faults
 bridge_address=${PREWARM_TEST_BRIDGE:-172.31.241.1/24}
 registry_port=${PREWARM_TEST_REGISTRY_PORT:-5957}
 engine_packages="docker.io docker-cli docker-buildx containerd"
@@ -91,22 +92,27 @@ make_base_images() {
   fi
 }
 
-alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+# Killed and not yet collected by anybody is not alive.
+running() { kill -0 "$1" 2>/dev/null && ! grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null; }
+alive() { [ -s "$1" ] && running "$(cat "$1")"; }
 
 start_engine() {
   alive "$run/docker.pid" && return
   rm -f "$run/docker.pid" "$run/docker.sock"
-  iptables-save >"$run/iptables.before" 2>/dev/null || true
-  ip link show "$bridge" >/dev/null 2>&1 || { ip link add "$bridge" type bridge; ip addr add "$bridge_address" dev "$bridge"; }
-  ip link set "$bridge" up
-  local device mtu
+  local device mtu network=(--iptables=false)
+  if [ "$bridge" != none ]; then
+    network=()
+    iptables-save >"$run/iptables.before" 2>/dev/null || true
+    ip link show "$bridge" >/dev/null 2>&1 || { ip link add "$bridge" type bridge; ip addr add "$bridge_address" dev "$bridge"; }
+    ip link set "$bridge" up
+  fi
   device=$(ip -o route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -1)
   mtu=$(cat "/sys/class/net/${device:-lo}/mtu")
   [ "$mtu" -le 1500 ] || mtu=1500
-  mkdir -p "$cache/data"
+  mkdir -p "$data"
   PATH=$engine_path setsid dockerd --host "unix://$run/docker.sock" --group root \
-    --data-root "$cache/data" --exec-root "$run/exec" --pidfile "$run/docker.pid" \
-    --bridge "$bridge" --mtu "$mtu" --storage-driver overlay2 \
+    --data-root "$data" --exec-root "$run/exec" --pidfile "$run/docker.pid" \
+    --bridge "$bridge" "${network[@]}" --mtu "$mtu" --storage-driver overlay2 \
     --insecure-registry "127.0.0.1:$registry_port" ${PREWARM_TEST_DOCKERD_FLAGS:-} \
     >>"$run/dockerd.log" 2>&1 </dev/null &
   local attempt
@@ -119,6 +125,7 @@ start_engine() {
 }
 
 start_registry() {
+  [ "$registry_port" != 0 ] || return 0
   alive "$run/registry.pid" && return
   mkdir -p "$run/registry"
   cat >"$run/registry.yml" <<CONF
@@ -134,7 +141,7 @@ CONF
 client() { DOCKER_HOST="unix://$run/docker.sock" DOCKER_CONFIG="$run/config" PATH=$engine_path "$cache/engine/usr/bin/docker" "$@"; }
 
 import_bases() {
-  client image inspect prewarm-test/debian:bookworm >/dev/null 2>&1 \
+  [ "$bridge" = none ] || client image inspect prewarm-test/debian:bookworm >/dev/null 2>&1 \
     || client import "$cache/bases/debian.tar" prewarm-test/debian:bookworm >/dev/null
   client image inspect prewarm-test/busybox:2 >/dev/null 2>&1 \
     || client import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
@@ -146,7 +153,7 @@ stop() {
   [ -s "$1" ] || return 0
   pid=$(cat "$1")
   kill "$pid" 2>/dev/null || { rm -f "$1"; return 0; }
-  for attempt in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  for attempt in $(seq 200); do running "$pid" || break; sleep 0.1; done
   kill -9 "$pid" 2>/dev/null || true
   rm -f "$1"
 }
@@ -175,13 +182,14 @@ down() {
     [ -z "$containers" ] || client rm -f $containers >/dev/null || true
   fi
   stop "$run/docker.pid"
-  ip link del "$bridge" 2>/dev/null || true
+  [ "$bridge" = none ] || ip link del "$bridge" 2>/dev/null || true
   if [ -s "$run/iptables.before" ] || [ -e "$run/iptables.before" ]; then iptables-restore <"$run/iptables.before" 2>/dev/null || true; fi
   local mount
-  for mount in $(awk -v root="$run/" -v data="$cache/data/" 'index($2, root) == 1 || index($2, data) == 1 {print $2}' /proc/mounts | sort -r); do
+  for mount in $(awk -v root="$run/" -v data="$data/" 'index($2, root) == 1 || index($2, data) == 1 {print $2}' /proc/mounts | sort -r); do
     umount "$mount" 2>/dev/null || true
   done
-  rm -rf "$run" "$cache/data"
+  rm -rf "$run"
+  rm -rf "$data" 2>/dev/null || rm -rf "${data:?}"/*  # A mount point stays.
 }
 
 environment() {
@@ -200,6 +208,6 @@ case "${1:-}" in
   up) up ;;
   down) down ;;
   env) environment ;;
-  restart-engine) stop "$run/docker.pid"; start_engine ;;
-  *) die "usage: ci/services.sh up | down | env | restart-engine" ;;
+  start-engine) start_engine ;;
+  *) die "usage: ci/services.sh up | down | env | start-engine" ;;
 esac

@@ -179,9 +179,12 @@ def _failure(what: Build, progress: Progress, late: float | None, exit_code: int
         return CaptureFailedError(
             f"capture of {what.title} timed out before its steps were done", hint="raise 'timeout' under 'build'"
         )
+    # Whichever of them names the disk; the last otherwise.
     said = (*progress.errors, *(line.removeprefix("ERROR: ") for line in progress.rest if line.startswith("ERROR: ")))
     reason = said[-1] if said else (progress.rest[-1] if progress.rest else exit_reason(exit_code or 0))
-    if _NO_SPACE in reason:
+    full = next((one for one in said if _NO_SPACE in one), None)
+    if full is not None:
+        reason = full
         return BackendUnavailableError(
             f"the Docker engine's disk is full: {reason}",
             hint="free space with 'prewarm gc --apply' or 'docker system prune'",
@@ -201,6 +204,8 @@ def _step_failure(what: Build, step: StepProgress, late: float | None) -> StepFa
         reason = exit_reason(code)
     else:
         reason = f"could not run: {step.error}"
+    if hint is None and any(_NO_SPACE in line.lower() for line in (*step.tail, step.error)):
+        hint = "free space on the engine's disk, for example with 'prewarm gc --apply'"
     number = what.first + step.index
     first, _, rest = text.partition("\n")
     return StepFailedError(
