@@ -99,7 +99,11 @@ def _filesystem(place: Path) -> str:
 def _sandbox(home: Path) -> Finding:
     """Start one, empty, and end it."""
     place = next(path for path in (home, *home.parents) if path.exists())
-    scratch = Path(tempfile.mkdtemp(prefix=".prewarm-check-", dir=place))
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=".prewarm-check-", dir=place))
+    except OSError as error:
+        hint = "set PREWARM_HOME to a directory that this user can write"
+        return Finding(subject="sandbox", ok=False, detail=f"cannot try one in {place}: {error.strerror}", hint=hint)
     try:
         for name in ("lower", "lower/proc", "lower/dev", "lower/run", "upper", "work"):
             (scratch / name).mkdir()
