@@ -93,5 +93,7 @@ def run(session: Session, what: Inside, *, environment: Mapping[str, str]) -> in
         stdin=what.with_input,
         terminal=_relay.terminal_size() if terminal else None,
     )
-    with process:
+    try:
         return _relay.relay(process, terminal=terminal)
+    finally:
+        process.close()  # What the command left running in the session lives on.

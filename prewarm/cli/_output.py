@@ -7,6 +7,7 @@ before it gets here or passes it here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -68,8 +69,17 @@ def paint(text: str, *styles: str, stream: TextIO) -> str:
 
 
 def data(text: str) -> None:
-    """Print what was asked for."""
-    _write(sys.stdout, text + "\n")
+    """Print what was asked for.
+
+    Raises:
+        BrokenPipeError: Whoever read it went away.
+    """
+    try:
+        _write(sys.stdout, text + "\n")
+    except OSError as error:
+        if error.errno == errno.EIO:  # What a terminal says that was closed.
+            raise BrokenPipeError(errno.EPIPE, "the terminal was closed") from error
+        raise
 
 
 def lines(text: str) -> None:
@@ -91,14 +101,20 @@ def json_object(value: JsonObject) -> None:
 
 
 def talk(text: str) -> None:
-    """Say something about what is going on."""
-    _write(sys.stderr, text + "\n")
+    """Say something about what is going on; where nobody can hear it any more, go on."""
+    with contextlib.suppress(OSError):
+        _write(sys.stderr, text + "\n")
 
 
 def talker() -> Callable[[str], None]:
     """Give what says a line on stderr as it is now, whatever stands in its place later."""
     stream = sys.stderr
-    return lambda text: _write(stream, text + "\n")
+
+    def talk_there(text: str) -> None:
+        with contextlib.suppress(OSError):
+            _write(stream, text + "\n")
+
+    return talk_there
 
 
 def hint(text: str) -> None:
@@ -127,7 +143,7 @@ def failure(failed: Failure) -> None:
     first, *rest = _text.clean_lines(failed.message)
     talk(f"{paint('error:', 'red', 'bold', stream=sys.stderr)} {first}")
     for line in rest:
-        talk(f"  {line}")
+        talk(f"  {line.strip()}")
     if failed.step is not None:
         _failed_step(failed)
     if failed.hint:

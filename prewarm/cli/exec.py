@@ -70,7 +70,11 @@ def _find(session_key: str, name: str | None, run: Invocation) -> Lease:
 
 
 def _attach(lease: Lease, run: Invocation) -> Session:
-    return attach_session(json.loads(lease.state), home=run.home.path, environment=run.environment)
+    try:
+        return attach_session(json.loads(lease.state), home=run.home.path, environment=run.environment)
+    except SessionGoneError:
+        Ledger(run.home).forget(lease.backend, lease.id)
+        raise
 
 
 COMMAND: click.Command = _exec

@@ -60,13 +60,15 @@ def _sessions(*, namespace: str | None, remove: tuple[str, ...], remove_all: boo
 
 
 def _list(run: Invocation, namespace: str | None) -> list[_Listed]:
-    leases: Mapping[tuple[str, str], Lease] = {
-        (lease.backend, lease.id): lease for lease in Ledger(run.home).leases(namespace)
-    }
+    ledger = Ledger(run.home)
+    live = {backend: backend.sessions() for backend in _installed.working(run)}
+    ledger.retain({backend.name: {record.id for record in records} for backend, records in live.items()})
+    leases: Mapping[tuple[str, str], Lease] = {(lease.backend, lease.id): lease for lease in ledger.leases()}
     listed = [
         _Listed(backend=backend, record=record, lease=leases.get((backend.name, record.id)))
-        for backend in _installed.working(run)
-        for record in backend.sessions(namespace)
+        for backend, records in live.items()
+        for record in records
+        if namespace in {None, record.namespace}
     ]
     return sorted(listed, key=lambda one: (one.record.namespace, one.record.name, one.record.session_key))
 

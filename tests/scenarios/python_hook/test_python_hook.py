@@ -37,5 +37,5 @@ def test_a_command_that_fails_in_a_hook_fails_the_capture(story):
 
 def test_a_hook_that_does_not_exist_is_an_error_before_anything_runs(story):
     story.edit("prewarm.yaml", "hooks.setup:warm", "hooks.setup:wram")
-    failed = story.prewarm("build", code=3)
+    failed = story.prewarm("build", code=2)
     assert "wram" in failed.stderr

@@ -6,7 +6,7 @@ import json
 def test_every_problem_is_told_at_once_with_its_place(story):
     wrong = story.prewarm("build", code=2)
     assert wrong.stdout == ""
-    for line, part in ((7, "bootstap"), (9, "user"), (10, "network"), (12, "nobody"), (13, "workdir")):
+    for line, part in ((7, "bootstap"), (9, "quote it"), (10, "some"), (12, "nobody"), (13, "relative")):
         assert any(f"prewarm.yaml:{line}:" in told and part in told for told in wrong.stderr.splitlines()), (line, part)
     assert "bootstrap" in wrong.stderr
     assert not (story.project / "prewarm.lock").exists()
