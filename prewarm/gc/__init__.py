@@ -21,6 +21,7 @@ from prewarm.errors import PrewarmError, TemplateInUseError
 from prewarm.gc.garbage import Garbage, GarbageKind, GcReport, Kept
 from prewarm.gc.roots import Roots, find_roots
 from prewarm.home import Home
+from prewarm.session.ledger import Ledger
 
 __all__ = ["Garbage", "GarbageKind", "GcReport", "Kept", "Scope", "apply", "plan"]
 
@@ -73,6 +74,8 @@ def apply(scope: Scope) -> GcReport:
                 stack.enter_context(scope.home.lock(build_lock(namespace), timeout=0))
             except TimeoutError:
                 search.leave_out(namespace, f"a build of '{namespace}' is running; nothing of it is removed")
+        living = {backend.name: {one.id for one in backend.sessions()} for backend in scope.backends}
+        Ledger(scope.home).retain(living)
         return _remove(search.report())
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -102,10 +102,20 @@ class Ledger:
         with self._database() as database:
             database.execute("DELETE FROM session WHERE backend = ? AND id = ?", (backend, identity))
 
-    def leases(self, namespace: str | None = None) -> tuple[Lease, ...]:
-        """Give what is remembered and can still live, oldest first; drop what cannot."""
+    def retain(self, living: Mapping[str, Collection[str]]) -> None:
+        """Drop the sessions that have ended.
+
+        Args:
+            living: For each backend that was asked, the ids of all its live sessions; those of others are left alone.
+        """
         with self._database() as database:
-            database.execute("DELETE FROM session WHERE expires < ?", (self._clock(),))
+            known = database.execute("SELECT backend, id FROM session").fetchall()
+            ended = [(backend, one) for backend, one in known if backend in living and one not in living[backend]]
+            database.executemany("DELETE FROM session WHERE backend = ? AND id = ?", ended)
+
+    def leases(self, namespace: str | None = None) -> tuple[Lease, ...]:
+        """Give what is remembered, oldest first. Only a backend knows what lives: a clock can jump."""
+        with self._database() as database:
             rows = database.execute(
                 "SELECT * FROM session WHERE ?1 IS NULL OR namespace = ?1 ORDER BY created, id", (namespace,)
             ).fetchall()

@@ -109,10 +109,18 @@ def test_a_session_is_forgotten_and_twice_is_fine(ledger):
     assert ledger.leases() == ()
 
 
-def test_what_can_live_no_more_is_dropped(ledger, clock):
+def test_a_clock_that_jumps_drops_nothing(ledger, clock):
     ledger.record(lease())
-    clock.advance(1001)
-    assert ledger.leases() == ()
+    clock.advance(10**9)
+    assert ledger.leases() == (lease(),)
+
+
+def test_what_a_backend_does_not_list_is_dropped_and_other_backends_are_left_alone(ledger):
+    ledger.record(lease(id="lives"))
+    ledger.record(lease(id="ended"))
+    ledger.record(lease(id="elsewhere", backend="other"))
+    ledger.retain({"local": {"lives"}})
+    assert {one.id for one in ledger.leases()} == {"lives", "elsewhere"}
 
 
 def test_a_home_that_cannot_be_used_is_an_error(tmp_path):
