@@ -38,7 +38,7 @@ def make_project(root: Path, definitions: int, files: int, size: int) -> Path:
             path.write_bytes(os.urandom(size // 2).hex().encode())
         lines += [
             f"  sandbox-{number}:",
-            "    base: debian:bookworm",
+            "    base: host",
             f"    env: {{NUMBER: '{number}'}}",
             "    seed:",
             f"      - {{source: ./seeds/{number:04d}, target: /workspace}}",

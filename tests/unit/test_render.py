@@ -88,3 +88,34 @@ def test_a_recipe_quotes_for_the_shell_and_for_json():
 def test_a_recipe_that_is_wrong_is_named_with_its_line():
     with pytest.raises(DefinitionError, match=r"cannot render Dockerfile.j2:2: "):
         render_recipe("FROM x\n{% for %}\n", {}, "Dockerfile.j2")
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", " ", "\r\n", "\r", "\n", "{", "}", "#}", "{#", "{{ v }}", "{{v}}", "{{ m.k }}", "{{ v }}}", "é"]
+        )
+    ).map("".join),
+    st.text(st.characters(exclude_characters="\0")),
+)
+def test_plain_names_are_filled_in_as_jinja_does(text, value):
+    variables = {"v": value, "m": {"k": value}}
+    renderer = Renderer()
+
+    def outcome(render):
+        try:
+            return render(text, variables)
+        except DefinitionError:
+            return None
+
+    assert outcome(renderer.render) == outcome(renderer._render)
+
+
+def test_line_ends_stay_as_they_are_also_beside_an_expression():
+    assert Renderer().render("a\r\n{{ v | upper }}\rb\n", {"v": "x"}) == "a\r\nX\rb\n"
+
+
+@pytest.mark.parametrize("name", ["true", "None", "not"])
+def test_a_literal_is_no_variable(name):
+    with pytest.raises(DefinitionError):
+        Renderer().render(f"{{{{ nope }}}} {{{{ {name} }}}}", {name: "x"})
