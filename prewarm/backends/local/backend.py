@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Litter, Probe, StagedTemplate, TemplateRecord
 from prewarm.backends.context import BackendContext, Feature, Health
 from prewarm.backends.hosting import OpenRequest, SessionRecord
 from prewarm.backends.local import limits
@@ -27,6 +26,14 @@ from prewarm.errors import BackendUnavailableError, SessionStateError
 from prewarm.key import TemplateKey
 
 if TYPE_CHECKING:  # Annotations of the half that captures, which opening a session does not pay for.
+    from prewarm.backends.capturing import (
+        CaptureObserver,
+        CaptureRequest,
+        Litter,
+        Probe,
+        StagedTemplate,
+        TemplateRecord,
+    )
     from prewarm.definition.model import Base, Json
     from prewarm.request import ResolvedBase, TemplateRef
 
@@ -115,6 +122,8 @@ class LocalBackend:
         return None if found is None else found.ref
 
     def templates(self, namespace: str | None = None) -> Sequence[TemplateRecord]:
+        from prewarm.backends.capturing import TemplateRecord
+
         return [
             TemplateRecord(namespace=t.namespace, name=t.name, key=t.key, ref=t.ref, size=t.size)
             for t in self._templates.all(namespace)

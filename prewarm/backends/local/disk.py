@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import secrets
 import shutil
 import stat
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 
 def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a file beside its place, then put it there: it is whole or not there; ``durable`` holds after a power cut too."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
     try:
         if durable:
             write_through(beside, content)

@@ -11,13 +11,11 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import IO, Final
 
 from prewarm.backends.hosting import FileInfo, FileKind
-from prewarm.backends.local import file_trees
 from prewarm.backends.local.inside import make_directories, open_for_writing, open_regular, own, translated, write_all
 from prewarm.backends.local.openat2 import openat2
 from prewarm.backends.paths import session_path
@@ -125,6 +123,8 @@ class LocalFiles:
 
     def put_tree(self, target: str, archive: IO[bytes]) -> None:
         with self._at(target, "unpack into") as (root, raw):
+            from prewarm.backends.local import file_trees  # tarfile: most sessions move no trees.
+
             directory = make_directories(root, raw, self._owner)
             try:
                 file_trees.unpack(directory, archive, self._owner, shown=target)
@@ -137,6 +137,8 @@ class LocalFiles:
         return self._packed(descriptor, source)
 
     def _packed(self, descriptor: int, source: str) -> Iterator[bytes]:
+        from prewarm.backends.local import file_trees
+
         with translated("pack", source):
             try:
                 yield from file_trees.pack(descriptor, os.path.basename(session_path(source)))
@@ -151,6 +153,8 @@ class LocalFiles:
         with contextlib.suppress(SessionFileNotFoundError):
             if self.stat(target).kind is not FileKind.DIRECTORY or self.list(target):
                 raise SessionFileError(f"cannot rename {source} to {target}: the target is not an empty directory")
+        import tempfile
+
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
             for chunk in self.get_tree(source):
                 spool.write(chunk)

@@ -147,25 +147,29 @@ def _make(directory: Path, target: str) -> None:
     """Make the place a bind is seen at: an empty directory, or an empty file."""
     place = directory / target.lstrip("/")
     if os.path.isdir(target) or target == PYTHON_PLACE:
-        place.mkdir(parents=True, exist_ok=True)
+        _directories(place)
         for parent in place.relative_to(directory).parents:  # A Python below /root has to be reached by everybody.
             (directory / parent).chmod((directory / parent).stat().st_mode & 0o7777 | 0o011)
     else:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        _directories(place.parent)
         _write(place, b"")
+
+
+def _directories(path: Path) -> None:
+    """Make a directory and its parents, whatever the umask."""
+    if not path.is_dir():
+        _directories(path.parent)
+        path.mkdir()
+        path.chmod(0o755)
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy what everybody may read; links stay links where they lead into ``/usr`` or this copy, else become content."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_symlink():
-        link = os.readlink(source)
-        if os.path.realpath(source).startswith(("/usr/", "/etc/")):
-            target.symlink_to(link)
-            return
-    if source.is_dir() and not source.is_symlink():
-        target.mkdir(exist_ok=True)
-        target.chmod(0o755)
+    _directories(target.parent)
+    if source.is_symlink() and os.path.realpath(source).startswith(("/usr/", "/etc/")):
+        target.symlink_to(os.readlink(source))
+    elif source.is_dir() and not source.is_symlink():
+        _directories(target)
         for entry in sorted(source.iterdir()):
             _copy(entry, target / entry.name)
     elif source.is_file() and source.stat().st_mode & 0o004:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import secrets
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -130,7 +129,7 @@ class Lease:
         entered = start_time(pid)
         if entered is None:
             return None
-        path = self._directory / "running" / f"{pid}.{secrets.token_hex(4)}"
+        path = self._directory / "running" / f"{pid}.{os.urandom(4).hex()}"
         try:
             path.write_text(f"{os.getpid()} {own_start_time(os.getpid())} {pid} {entered}\n", encoding="ascii")
         except OSError:  # A full disk: the session then counts as idle while this runs.

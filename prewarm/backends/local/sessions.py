@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -66,7 +65,7 @@ class Sessions:
                         self._end(directory)
                     else:
                         return self._up(directory, replace(record, options=request.options), changed=True)
-            return self._new(f"{who[:_WHO_DIGITS]}-{secrets.token_hex(8)}", request)
+            return self._new(f"{who[:_WHO_DIGITS]}-{os.urandom(8).hex()}", request)
 
     def attach(self, identity: str) -> tuple[LocalSessionRecord, Sandbox]:
         """Find a session again; start it if it is stopped.

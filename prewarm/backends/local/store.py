@@ -17,7 +17,6 @@ import fcntl
 import itertools
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -135,7 +134,7 @@ class Store:
     def staging(self) -> Iterator[Staging]:
         """Lend a fresh place; it is gone afterwards with all that is still in it."""
         self.ensure()
-        path = self.stagings / secrets.token_hex(12)
+        path = self.stagings / os.urandom(12).hex()
         with self.changing():  # So that nobody finds it before its lock is held.
             path.mkdir(mode=0o700)
             descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -195,7 +194,7 @@ class Store:
             with self.changing():
                 staging.keep((content.digest,))
                 if damaged and place.exists():
-                    place.rename(directory.parent / f"damaged-{secrets.token_hex(4)}")
+                    place.rename(directory.parent / f"damaged-{os.urandom(4).hex()}")
                 if not place.exists():
                     made.rename(place)
                     sync_directory(self.layers)

@@ -8,15 +8,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from prewarm.backends.capturing import Presence, Probe
 from prewarm.backends.local.disk import entries, write_file
 from prewarm.backends.local.store import Store
 from prewarm.document import Node, parse
 from prewarm.errors import TemplateCorruptError, TemplateNotFoundError
 from prewarm.key import TemplateKey
 from prewarm.values import TemplateRef
+
+if TYPE_CHECKING:
+    from prewarm.backends.capturing import Probe
 
 NAME: Final = "local"
 CAPTURE_FORMAT: Final = "local/1"
@@ -187,6 +189,8 @@ class Templates:
         return found if found is not None and found.layers == layers else None
 
     def _answer(self, key: TemplateKey, found: Template | None, problems: Mapping[str, str]) -> Probe:
+        from prewarm.backends.capturing import Presence, Probe  # Builds ask this; opening a session does not pay.
+
         if found is None:
             return Probe(presence=Presence.MISSING, detail="no such template here")
         if found.key != key:
