@@ -22,7 +22,7 @@ Variables: TypeAlias = Mapping[str, "str | Mapping[str, str]"]
 
 _MARKS: Final = ("{{", "{%")
 # Shell's ${#name} must not begin a comment that swallows the rest of a step, so comments begin with what nobody writes.
-_NO_COMMENT: Final = ("{#\x00", "\x00#}")
+_NO_COMMENT: Final = ("{#\x01", "\x01#}")
 _RETURN: Final = "\x00r"
 _PLAIN: Final = re.compile(r"(?<!\{)\{\{ *([A-Za-z_][A-Za-z0-9_]*)(?:\.([A-Za-z_][A-Za-z0-9_]*))? *\}\}")
 _LITERALS: Final = frozenset({"true", "false", "none", "True", "False", "None", "not"})
