@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
 import threading
 from collections.abc import Generator, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol, cast
@@ -91,6 +92,7 @@ def _connect(environment: Mapping[str, str]) -> APIClient:
             f"the certificates for the Docker engine at {place.url} cannot be used: {error}",
             hint="check DOCKER_CERT_PATH or the Docker context",
         ) from error
+    _knock(place.url)
     with translated():
         try:
             api = APIClient(
@@ -110,6 +112,18 @@ def _connect(environment: Mapping[str, str]) -> APIClient:
             hint="prewarm needs Docker 20.10 or newer (API 1.41)",
         )
     return api
+
+
+def _knock(url: str) -> None:
+    """Find out whether anybody listens at a socket: the SDK leaves one open where nobody does."""
+    if not url.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(API_TIMEOUT_S)
+        try:
+            door.connect(url.removeprefix("unix://"))
+        except OSError as error:
+            raise _unreachable(url, error) from error
 
 
 def version_numbers(text: str) -> tuple[int, ...]:
