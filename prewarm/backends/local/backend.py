@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,6 +23,7 @@ from prewarm.backends.local.store import Store
 from prewarm.backends.local.templates import CAPTURE_FORMAT, NAME, Templates
 from prewarm.errors import BackendUnavailableError, SessionStateError
 from prewarm.key import TemplateKey
+from prewarm.process import find_program
 
 if TYPE_CHECKING:  # Annotations of the half that captures, which opening a session does not pay for.
     from prewarm.backends.capturing import (
@@ -164,7 +164,7 @@ class LocalBackend:
         """
         with self._guard:
             if self._known_machine is None:
-                nsenter = shutil.which("nsenter", path=self._search) or shutil.which("nsenter")
+                nsenter = find_program("nsenter", self._search)
                 if nsenter is None or os.uname().sysname != "Linux" or os.uname().machine not in MACHINES:
                     raise BackendUnavailableError(
                         "backend 'local' needs nsenter, on Linux", hint="run 'prewarm doctor' to see what is missing"

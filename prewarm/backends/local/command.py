@@ -17,7 +17,7 @@ from prewarm.backends.local.holder import Holder
 from prewarm.backends.local.openat2 import openat2
 from prewarm.backends.local.processes import MARK_RESOURCE, kill_tree, new_mark
 from prewarm.backends.local.programs import Credentials, Entry, enter, executable
-from prewarm.errors import SessionFailedError
+from prewarm.errors import SessionFailedError, SessionGoneError
 
 _TIOCSPTLCK: Final = 0x40045431
 _TIOCGPTPEER: Final = 0x5441
@@ -72,7 +72,7 @@ def start(
     with contextlib.ExitStack() as stack:
         try:
             namespaces = stack.enter_context(holder.namespaces(network=launch.network))
-            join = tuple(_opened(stack, path, os.O_WRONLY) for path in launch.join)
+            join = tuple(_group(stack, path) for path in launch.join)
             image = stack.enter_context(executable(enter(os.uname().machine, _entry(launch, mark, join))))
             terminal = (
                 _Terminal(stack, holder, launch.credentials, launch.terminal) if launch.terminal is not None else None
@@ -113,8 +113,12 @@ def _entry(launch: Launch, mark: int, join: tuple[int, ...]) -> Entry:
     )
 
 
-def _opened(stack: contextlib.ExitStack, path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
+def _group(stack: contextlib.ExitStack, path: str) -> int:
+    """Open a cgroup's file; where the session has a cgroup, it lives as long as the session."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise SessionGoneError("the session has ended", hint="open it again") from error
     stack.callback(os.close, descriptor)
     return descriptor
 

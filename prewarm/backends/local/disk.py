@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import stat
 from pathlib import Path
 
@@ -25,6 +24,8 @@ def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 def remove_tree(path: Path) -> None:
     """Take a directory away, also one whose owner made parts of it unreadable; one that is gone is fine."""
+    import shutil  # Opening a session removes no tree.
+
     try:
         shutil.rmtree(path)
     except FileNotFoundError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -102,6 +101,8 @@ class LocalFiles:
                 if not stat.S_ISDIR(status.st_mode):
                     os.unlink(name, dir_fd=parent)
                 elif recursive:
+                    import shutil
+
                     shutil.rmtree(name, dir_fd=parent)
                 else:
                     _remove_directory(path, name, parent)

@@ -18,7 +18,7 @@ from typing import Final
 from prewarm import process
 from prewarm.backends.local.bwrap import View, find_bwrap, options
 from prewarm.backends.local.identity import Identity
-from prewarm.backends.local.processes import is_alive, kill_process, start_time
+from prewarm.backends.local.processes import is_running, kill_process, start_time
 from prewarm.backends.local.programs import READY, executable, hold
 from prewarm.errors import BackendUnavailableError, SessionFailedError, SessionGoneError
 
@@ -36,7 +36,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        return is_alive(self.pid, self.started)
+        return is_running(self.pid, self.started)
 
     def kill(self) -> None:
         """End the sandbox: the kernel kills all in it first. Returns when all are gone. Twice is fine."""

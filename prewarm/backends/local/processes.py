@@ -14,6 +14,7 @@ import time
 from typing import Final
 
 MARK_RESOURCE: Final = 5  # RLIMIT_RSS
+_PF_EXITING: Final = 0x4
 _MARKS_FROM: Final = 1 << 60
 _ROUND_PAUSE_S: Final = 0.002
 _GIVE_UP_S: Final = 10.0
@@ -44,6 +45,16 @@ def own_start_time(pid: int) -> int:
 def is_alive(pid: int, started: int) -> bool:
     """Say whether this very process still runs."""
     return start_time(pid) == started
+
+
+def is_running(pid: int, started: int) -> bool:
+    """Say whether this very process runs and is not on its way out, where it has let go of its files already."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b") ")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return fields[0] not in {b"Z", b"X"} and int(fields[19]) == started and not int(fields[6]) & _PF_EXITING
 
 
 def kill_process(pid: int, started: int, *, wait_s: float = _GIVE_UP_S) -> None:

@@ -48,7 +48,12 @@ class LocalSession:
         return LocalFiles(self._root, self._sandbox.owner)
 
     def start(self, request: ProcessRequest) -> LocalProcess:
-        return self._running().start(request)
+        try:
+            return self._running().start(request)
+        except (
+            SessionGoneError
+        ):  # Its holder died between the look and the start; if the session ended, it says so now.
+            return self._running().start(request)
 
     def state(self) -> Mapping[str, Json]:
         return state_of(self.id)
@@ -64,8 +69,13 @@ class LocalSession:
 
     @contextlib.contextmanager
     def _root(self) -> Iterator[int]:
-        sandbox = self._running()
-        with sandbox.holder.root() as root:
+        with contextlib.ExitStack() as stack:
+            try:
+                sandbox = self._running()
+                root = stack.enter_context(sandbox.holder.root())
+            except SessionGoneError:  # As in ``start``.
+                sandbox = self._running()
+                root = stack.enter_context(sandbox.holder.root())
             sandbox.touch()
             yield root
 

@@ -166,9 +166,9 @@ class Sessions:
 
     def _start(self, directory: Path, record: LocalSessionRecord, applied: Limits) -> Holder:
         """Start it, with the network it may have; one that runs with another is ended first, with its processes."""
-        running = _holder(directory)
-        if running is not None:
-            running.kill()
+        before = _recorded_holder(directory)
+        if before is not None:  # Also one that is dying: two mounts over one upper directory would damage it.
+            before.kill()
         view = view_of(
             tuple(self._store.tree(digest) for digest in record.template.layers),
             directory / "upper",
@@ -192,7 +192,7 @@ class Sessions:
         with contextlib.suppress(FileNotFoundError):
             os.rename(directory / "meta.json", directory / "ended.json")  # From here on nobody finds it.
         Lease(directory).end()
-        holder = _holder(directory)
+        holder = _recorded_holder(directory)
         if holder is not None:
             holder.kill()
         if record is not None:
@@ -205,14 +205,18 @@ class Sessions:
 
 def _holder(directory: Path, network: Network | None = None) -> Holder | None:
     """Give the holder of a session that runs (with this network)."""
+    found = _recorded_holder(directory, network)
+    return found if found is not None and found.alive else None
+
+
+def _recorded_holder(directory: Path, network: Network | None = None) -> Holder | None:
     try:
         pid, started, policy = (directory / "holder").read_text(encoding="ascii").split()
     except (OSError, ValueError):
         return None
     if network is not None and policy != network.value:
         return None
-    found = Holder(pid=int(pid), started=int(started))
-    return found if found.alive else None
+    return Holder(pid=int(pid), started=int(started))
 
 
 def _in_use(lease: Lease, pid: int) -> Callable[[], None]:
