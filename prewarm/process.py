@@ -32,6 +32,15 @@ def environment() -> Mapping[str, str]:
     return dict(os.environ)
 
 
+def find_program(name: str, search: str | None = None) -> str | None:
+    """Give a program's path, found in the directories of ``search`` or else of this process's own PATH."""
+    for directory in (*(search or "").split(":"), *os.environ.get("PATH", os.defpath).split(":")):
+        path = os.path.join(directory, name)
+        if directory and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
 class Redactor:
     """Replaces secret values in text. Values shorter than four characters are left alone: they are in every text.
 

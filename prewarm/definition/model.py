@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 from prewarm.definition.bases import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
-from prewarm.definition.options import (
+from prewarm.definition.build_options import (
     DEFAULT_BUILD_TIMEOUT_S,
-    DEFAULT_IDLE_TIMEOUT_S,
-    DEFAULT_MAX_LIFETIME_S,
     DEFAULT_STEP_TIMEOUT_S,
     BuildOptions,
+    Secret,
+    StepLimits,
+)
+from prewarm.definition.options import (
+    DEFAULT_IDLE_TIMEOUT_S,
+    DEFAULT_MAX_LIFETIME_S,
     Json,
     Network,
     Resources,
-    Secret,
     SessionOptions,
-    StepLimits,
 )
 
 __all__ = [

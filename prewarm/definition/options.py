@@ -1,6 +1,7 @@
-"""How to capture and how to open, as values: the halves of a definition that are not in the template key.
+"""How to open a session, as values: the half of a definition that the lock file keeps and the runtime reads.
 
-Standard library only. Read through ``model``, which shows them beside what counts.
+Standard library only, and little: every start of an application imports this. Read through ``model``, which shows it beside
+what counts for the key and beside how to capture (``build_options``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from typing import TypeAlias
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
-DEFAULT_STEP_TIMEOUT_S = 600.0
-DEFAULT_BUILD_TIMEOUT_S = 1800.0
 DEFAULT_IDLE_TIMEOUT_S = 1800.0
 DEFAULT_MAX_LIFETIME_S = 8 * 3600.0
 
@@ -23,51 +22,6 @@ class Network(enum.Enum):
 
     ALL = "all"
     NONE = "none"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepLimits:
-    """How a step runs; never in the key (but the names of its secrets are, through ``Step``).
-
-    Attributes:
-        timeout_s: Seconds after which the step is killed and the capture fails.
-        network: What this step may reach; ``None`` means what the build may.
-    """
-
-    timeout_s: float = DEFAULT_STEP_TIMEOUT_S
-    network: Network | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secret:
-    """A value a build may use and nothing may keep.
-
-    Attributes:
-        id: Its name: the file below ``/run/secrets`` and what steps list. In the key.
-        env: Environment variable to take it from.
-        file: File to take it from, relative to the project directory. Exactly one of the two is set.
-    """
-
-    id: str
-    env: str | None = None
-    file: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
-    """How to capture; not in the key.
-
-    Attributes:
-        network: What steps may reach unless they say otherwise.
-        pass_env: Names of environment variables handed to steps and kept out of the template.
-        secrets: Available to the steps that name them.
-        timeout_s: Seconds for the whole capture.
-    """
-
-    network: Network = Network.ALL
-    pass_env: tuple[str, ...] = ()
-    secrets: tuple[Secret, ...] = ()
-    timeout_s: float = DEFAULT_BUILD_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

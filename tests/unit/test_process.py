@@ -83,3 +83,20 @@ def _alive(pid):
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_program_is_found_where_it_is_searched_first(tmp_path):
+    program = tmp_path / "sh"
+    program.write_text("#!/bin/true\n")
+    assert process.find_program("sh", str(tmp_path)) != str(program)
+    program.chmod(0o755)
+    assert process.find_program("sh", str(tmp_path)) == str(program)
+
+
+def test_a_program_is_found_on_this_processs_own_path():
+    assert process.find_program("sh").endswith("/sh")
+    assert process.find_program("sh", "").endswith("/sh")
+
+
+def test_a_program_that_is_nowhere_is_not_found():
+    assert process.find_program("no-such-program-anywhere") is None
