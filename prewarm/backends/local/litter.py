@@ -22,6 +22,7 @@ from prewarm.errors import TemplateInUseError, TemplateNotFoundError
 from prewarm.values import TemplateRef
 
 _BASE_KEPT_S: Final = 3600.0  # A build that failed is tried again, and an image need not be fetched for that again.
+_WRITING_TAKES_S: Final = 60.0
 _HOLDER_NAME: Final = b"prewarm\0"
 _UPPER: Final = re.compile(r"upperdir=/oldroot(/[^,\s]*)")
 
@@ -78,6 +79,8 @@ class Cleaner:
                 size=tree_size(path),
                 remove=self._later(self._drop_if_unneeded, path),
             )
+        for path in self._half_written():
+            yield Litter(description=f"a record half written ({path.name})", size=0, remove=self._later(_unlink, path))
         for path in bases:
             yield Litter(
                 description=f"an unpacked base that no template has ({path.stem[:12]})",
@@ -93,6 +96,12 @@ class Cleaner:
             )
         yield from self._stray_holders()
 
+    def _half_written(self) -> list[Path]:
+        """Find records that were being written when their writer was killed."""
+        places = (self._store.bases, *entries(self._store.templates), *entries(self._store.sessions))
+        found = [path for place in places for path in place.glob(".*") if path.is_file()]
+        return [path for path in found if time.time() - path.stat().st_mtime > _WRITING_TAKES_S]
+
     def _later(self, what: Callable[[Path], None], path: Path) -> Callable[[], None]:
         def remove() -> None:
             with self._store.changing():
@@ -105,7 +114,7 @@ class Cleaner:
             self._drop_layer(path)
 
     def _drop_layer(self, path: Path) -> None:
-        aside = self._store.stagings / f".dropped-{path.name}"
+        aside = self._store.stagings / f"dropped-{path.name}"
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, aside)  # So that no crash leaves half a layer under its name.
         remove_tree(aside)
@@ -181,6 +190,10 @@ class Cleaner:
         found = _UPPER.search(mounts)
         place = Path(found[1]).parent if found is not None else None
         return place if place is not None and place.is_relative_to(self._store.path) else None
+
+
+def _unlink(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _base_layers(path: Path) -> tuple[str, ...]:
