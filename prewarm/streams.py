@@ -17,6 +17,7 @@ DEFAULT_OUTPUT_CAP: Final = 16 * 1024 * 1024
 _CHUNK: Final = 65536
 _POLL_S: Final = 0.05
 _GRACE_S: Final = 0.2
+_DRAIN_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +53,8 @@ def collect(
 ) -> Collected:
     """Feed a process and read both its streams at once, without a thread.
 
-    Returns when both streams end, or shortly after the process itself has ended while something it left behind still
-    holds them open, or at ``deadline`` (``time.monotonic`` seconds). Kills nothing.
+    Returns when both streams end; or once the process itself has ended and what it left behind, which holds them open,
+    is silent for a moment (or is not, for a few seconds); or at ``deadline`` (``time.monotonic`` seconds). Kills nothing.
 
     Args:
         process: What runs.
@@ -91,15 +92,20 @@ class _Collector:
         with selectors.DefaultSelector() as selector:
             self._register(selector)
             ended_at: float | None = None
+            heard_at = time.monotonic()
+            look_at = heard_at + _POLL_S
             while self._reading:
                 now = time.monotonic()
                 if deadline is not None and now >= deadline:
                     return True
-                if ended_at is not None and now >= ended_at + _GRACE_S:
+                if ended_at is not None and now >= min(max(ended_at, heard_at) + _GRACE_S, ended_at + _DRAIN_S):
                     return False
                 events = selector.select(_POLL_S if deadline is None else min(_POLL_S, deadline - now))
-                if not events and ended_at is None and self._process.wait(0) is not None:
-                    ended_at = time.monotonic()
+                # Also where there is always something to read: what a command left behind may write for ever.
+                if ended_at is None and (not events or now >= look_at):
+                    look_at = now + _POLL_S
+                    ended_at = now if self._process.wait(0) is not None else None
+                heard_at = now if events else heard_at
                 for ready, _ in events:
                     done = self._feed(ready.fd) if ready.data is None else self._take(ready.fd, ready.data)
                     if done:

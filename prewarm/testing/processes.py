@@ -214,6 +214,14 @@ class ProcessesContract(Harness):
         assert (result.exit_code, result.stdout, result.timed_out) == (0, "done\n", False)
 
     @needs(Feature.PROCESSES)
+    def test_a_background_command_that_writes_for_ever_is_not_waited_for(
+        self, place: Workplace, session: SessionHandle
+    ) -> None:
+        result = place.run(session, "yes & echo $! > /workspace/pid; exit 5", timeout=30, max_output=1000)
+        place.run(session, "kill $(cat /workspace/pid)")
+        assert (result.exit_code, result.timed_out) == (5, False)
+
+    @needs(Feature.PROCESSES)
     def test_nothing_of_a_command_is_left_as_a_zombie(self, place: Workplace, session: SessionHandle) -> None:
         for _ in range(5):
             place.text(session, "(sleep 0.01 &) ; true")
