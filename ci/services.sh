@@ -110,9 +110,13 @@ start_engine() {
   mtu=$(cat "/sys/class/net/${device:-lo}/mtu")
   [ "$mtu" -le 1500 ] || mtu=1500
   mkdir -p "$data"
+  local name runtimes=()
+  for name in runsc crun; do
+    if command -v "$name" >/dev/null; then runtimes+=(--add-runtime "$name=$(command -v "$name")"); fi
+  done
   PATH=$engine_path setsid dockerd --host "unix://$run/docker.sock" --group root \
     --data-root "$data" --exec-root "$run/exec" --pidfile "$run/docker.pid" \
-    --bridge "$bridge" "${network[@]}" --mtu "$mtu" --storage-driver overlay2 \
+    --bridge "$bridge" "${network[@]}" "${runtimes[@]}" --mtu "$mtu" --storage-driver overlay2 \
     --insecure-registry "127.0.0.1:$registry_port" ${PREWARM_TEST_DOCKERD_FLAGS:-} \
     >>"$run/dockerd.log" 2>&1 </dev/null &
   local attempt

@@ -63,6 +63,12 @@ class OnDocker(Harness):
             sha256=lambda path: pytest.fail(str(path)),
         )
 
+    def leftovers(self, backend, namespace):
+        staged = [tag for image in backend.engine.api.images() for tag in image["RepoTags"] or () if "." in tag]
+        filters = {"label": [f"dev.prewarm.namespace={namespace}"]}
+        containers = [found["Id"] for found in backend.engine.api.containers(all=True, filters=filters)]
+        return (*containers, *(tag for tag in staged if tag.startswith("prewarm")))
+
     def delete_behind(self, backend, ref):
         backend.engine.api.remove_image(ref.value["image"], force=True)
 

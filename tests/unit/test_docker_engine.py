@@ -39,8 +39,8 @@ def old_engine(tmp_path):
             except OSError:
                 return
             with connection:
-                connection.recv(65536)
-                connection.sendall(answer + body)
+                if connection.recv(65536):
+                    connection.sendall(answer + body)
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,7 +11,7 @@ from prewarm.backends.context import BackendContext, Feature, Health
 from prewarm.backends.docker import policy, sessions, templates
 from prewarm.backends.docker.engine import Engine
 from prewarm.backends.docker.names import BACKEND, CAPTURE_FORMAT
-from prewarm.backends.docker.workplace import abandoned, under_way
+from prewarm.backends.docker.workplace import abandoned, clear, under_way
 
 if TYPE_CHECKING:
     from prewarm.backends.capturing import (
@@ -172,4 +171,4 @@ class DockerBackend:
 
 
 def _removing(path: Path) -> Callable[[], None]:
-    return lambda: shutil.rmtree(path, ignore_errors=True)
+    return lambda: clear(path)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -87,6 +88,15 @@ def abandoned(home: Path) -> list[Path]:
         return sorted(path for path in (home / "docker").glob(f"{PREFIX}*") if not _is_locked(path))
     except OSError:  # Nothing was ever built here.
         return []
+
+
+def clear(path: Path) -> None:
+    """Take away the directory of a build that was killed, and end the builder that it left behind."""
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # It has ended meanwhile, or is none of ours.
+            if os.fsencode(path / "context") in process.read_bytes().split(b"\0"):
+                os.kill(int(process.parent.name), signal.SIGKILL)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_locked(path: Path) -> bool:
