@@ -4,6 +4,8 @@ set -euo pipefail
 bin=$(realpath "$1")/bin
 shift
 cd "$(dirname "$0")/.."
+# An installed package has its bytecode beside it; a checkout must be allowed to write it, or every start compiles anew.
+unset PYTHONDONTWRITEBYTECODE
 names=("$@")
 [ ${#names[@]} -gt 0 ] || names=(keys build open local)
 for name in "${names[@]}"; do
