@@ -20,6 +20,7 @@ from prewarm.backends.capturing import Presence
 from prewarm.backends.docker import DockerBackend
 from prewarm.definition.model import ImageBase, Network, RootfsBase
 from prewarm.errors import (
+    SessionFailedError,
     SessionGoneError,
     SessionStateError,
     TemplateInUseError,
@@ -382,6 +383,18 @@ class TestDockerSessions(OnDocker):
 
         assert place.run(session, "touch /workspace/x").exit_code != 0
         assert place.text(session, "echo 1 > /scratch/x && cat /scratch/x") == "1"
+
+    def test_a_session_can_have_another_runtime(self, place, template):
+        if "runsc" not in place.backend.engine.api.info()["Runtimes"]:
+            pytest.skip("the engine has no runtime 'runsc'")
+        session = self.opened(place, template, options={"runtime": "runsc"})
+
+        assert place.text(session, "cat seeded") == "a seed"
+        assert place.text(session, "dmesg | grep -c gVisor") == "1"
+
+    def test_a_runtime_that_the_engine_does_not_have_is_an_error(self, place, template):
+        with pytest.raises(SessionFailedError, match="nonesuch"):
+            self.opened(place, template, options={"runtime": "nonesuch"})
 
     def test_policy_changed_behind_our_back_is_put_right_at_attach(self, place, session):
         api = place.backend.engine.api
