@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from prewarm.backends.context import Finding, Health
-from prewarm.backends.docker.engine import Engine
+from prewarm.backends.docker.engine import Engine, translated
 from prewarm.errors import PrewarmError
 from prewarm.process import Command, run
 
@@ -15,10 +15,21 @@ _TIMEOUT_S: Final = 5.0
 def check(engine: Engine) -> Health:
     """Look at the engine and the builder; changes nothing, never raises."""
     try:
-        version = engine.api.api_version
+        with translated():
+            version = engine.api.version()
     except PrewarmError as error:
         return Health(findings=(Finding(subject="docker engine", ok=False, detail=error.message, hint=error.hint),))
-    findings = [Finding(subject="docker engine", ok=True, detail=f"API {version}")]
+    findings = [Finding(subject="docker engine", ok=True, detail=f"{version['Version']}, API {version['ApiVersion']}")]
+    is_podman = any("Podman" in str(part.get("Name")) for part in version.get("Components") or ())
+    if is_podman and not engine.environment.get("BUILDX_BUILDER"):
+        findings.append(
+            Finding(
+                subject="buildkit",
+                ok=False,
+                detail="the engine is Podman, which has no BuildKit of its own",
+                hint="name a builder that loads into it in BUILDX_BUILDER, or use the local backend",
+            )
+        )
     outcome = run(Command(argv=("docker", "buildx", "version"), env=engine.environment, timeout_s=_TIMEOUT_S))
     if outcome.ok:
         detail = outcome.stdout.decode("utf-8", "replace").strip()

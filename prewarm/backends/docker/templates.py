@@ -39,6 +39,7 @@ from prewarm.request import TemplateRef
 
 _BUILD_AGE_S: Final = 2 * 3600.0
 _CONFLICT: Final = 409
+_HOSTS: Final = ("docker.io/", "localhost/")
 
 
 def ref_of(image_id: str, namespace: str, key: TemplateKey) -> TemplateRef:
@@ -56,7 +57,8 @@ def probe(engine: Engine, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> 
     """
     if not wanted:
         return []
-    images = _images(engine, {"reference": [f"{PUBLISHED}*", f"{STAGED}*"]})
+    patterns = [f"{host}{prefix}*" for host in ("", *_HOSTS) for prefix in (PUBLISHED, STAGED)]
+    images = _images(engine, {"reference": patterns})
     by_id = {image["Id"]: image for image in images}
     by_tag = {tag: image["Id"] for image in images for tag in image.get("RepoTags") or ()}
     return [_judge(key, ref, by_id, by_tag) for key, ref in wanted]
@@ -220,4 +222,13 @@ def _removing(engine: Engine, container: str) -> Callable[[], None]:
 def _images(engine: Engine, filters: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     with translated():
         images: list[dict[str, Any]] = engine.api.images(filters=dict(filters))
+    for image in images:
+        image["Id"] = f"sha256:{image['Id'].removeprefix('sha256:')}"
+        image["RepoTags"] = [_familiar(tag) for tag in image.get("RepoTags") or ()]
     return images
+
+
+def _familiar(tag: str) -> str:
+    """Give a name as Docker shows it: Podman writes out the registry that goes without saying."""
+    host = next((host for host in _HOSTS if tag.startswith(host)), "")
+    return tag.removeprefix(host)
