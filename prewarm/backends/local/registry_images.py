@@ -5,6 +5,7 @@ Needs the extra ``prewarm[registry]``. Credentials are those of Docker's own con
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,7 @@ _HUB: Final = "docker.io"
 _HUB_SERVER: Final = "registry-1.docker.io"
 _NOT_FOUND: Final = 404
 _OK: Final = 200
+_ANSWERS_WITHIN_S: Final = 30.0
 _MANIFESTS: Final = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -105,18 +107,24 @@ class Repository:
         import requests
 
         url = f"{self._registry.prefix}://{self._host}/v2/{self._path}/{path}"
+        # Without the library's own retries, which take two minutes to say that nobody answers.
+        once = type(self._registry).do_request.__wrapped__
         try:
-            response = self._registry.do_request(url, "GET", headers={"Accept": _MANIFESTS}, stream=stream)
+            response = once(self._registry, url, "GET", headers={"Accept": _MANIFESTS}, stream=stream)
         except requests.RequestException as error:
             raise BackendUnavailableError(
                 f"registry {self._host} does not answer: {type(error).__name__}", hint="check the network and the name"
+            ) from error
+        except ValueError as error:
+            raise BackendUnavailableError(
+                f"registry {self._host} wants a login for {self._path}", hint="log in with 'docker login'"
             ) from error
         if response.status_code == _NOT_FOUND:
             raise ValueError(f"{self._host} has no {self._path} {path.partition('/')[2][:19]}")
         if response.status_code != _OK:
             raise BackendUnavailableError(
                 f"registry {self._host} answered {response.status_code} for {self._path}",
-                hint="log in with 'docker login'",
+                hint="check the name, and that you may read it ('docker login')",
             )
         return response
 
@@ -131,5 +139,6 @@ def _registry(host: str) -> Registry:
         ) from error
     is_local = host.partition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
     registry = Registry(hostname=host, insecure=is_local)
+    registry.session.request = functools.partial(registry.session.request, timeout=_ANSWERS_WITHIN_S)
     registry.auth.load_configs(registry.get_container(f"{host}/prewarm"))
     return registry
