@@ -108,7 +108,7 @@ def build(
     child_environment |= {name: os.fsdecode(what.secrets[one]) for name, one in names.items()}
     cancellation.check()
     try:
-        child = start(_argv(what, names), env=child_environment, stdout=DEVNULL)
+        child = start(_argv(what, names, environment), env=child_environment, stdout=DEVNULL)
     except OSError as error:
         raise BackendUnavailableError(
             f"cannot start 'docker': {error.strerror}", hint="install Docker's command line and its buildx plugin"
@@ -125,7 +125,25 @@ def build(
     return progress.steps_run
 
 
-def _argv(what: Build, names: Mapping[str, str]) -> list[str]:
+def passed_on(environment: Mapping[str, str]) -> list[str]:
+    """Give what the environment says of every build: ``PREWARM_DOCKER_CACHE_FROM``, ``…_CACHE_TO``, ``…_PROVENANCE``, ``…_SBOM``.
+
+    The first two list caches as BuildKit writes them, separated by blanks; which builder can do what is its own affair.
+    """
+    caches = [
+        f"--{flag}={cache}"
+        for flag, name in (("cache-from", "CACHE_FROM"), ("cache-to", "CACHE_TO"))
+        for cache in environment.get(f"PREWARM_DOCKER_{name}", "").split()
+    ]
+    attestations = [
+        f"--{flag}={value}"
+        for flag in ("provenance", "sbom")
+        if (value := environment.get(f"PREWARM_DOCKER_{flag.upper()}"))
+    ]
+    return [*caches, *attestations]
+
+
+def _argv(what: Build, names: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
     argv = ["docker", "buildx", "build", "--progress=rawjson", "--load", "--tag", what.tag]
     # Of what this engine can: every clock in the image's configuration and history.
     argv += ["--build-arg", "SOURCE_DATE_EPOCH=0"]
@@ -139,7 +157,7 @@ def _argv(what: Build, names: Mapping[str, str]) -> list[str]:
         argv += ["--platform", what.platform]
     if what.dockerfile:
         argv += ["--file", str(what.dockerfile)]
-    return [*argv, *what.arguments, str(what.context)]
+    return [*argv, *what.arguments, *passed_on(environment), str(what.context)]
 
 
 def _follow(child: Child, progress: Progress, what: Build, deadline: float) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -291,13 +291,10 @@ class _Capture:
         return image
 
     def _tag_for_cleaning(self, tag: str) -> None:
-        self._tags.callback(_forget(self._engine, tag))
+        self._tags.callback(_forget, self._engine, tag)
 
 
-def _forget(engine: Engine, tag: str) -> Callable[[], None]:
-    def forget() -> None:
-        found = facts(engine, tag)
-        if found is not None:
-            untag(engine, tag, found.id)
-
-    return forget
+def _forget(engine: Engine, tag: str) -> None:
+    found = facts(engine, tag)
+    if found is not None:
+        untag(engine, tag, found.id)

@@ -28,6 +28,8 @@ MARKER: Final = "PREWARM_PROCESS"
 _POLL_S: Final = 0.02
 _SLOWEST_POLL_S: Final = 0.25
 _KILL_TIMEOUT_S: Final = 10.0
+_ASK_TIMEOUT_S: Final = 1.0
+_NOT_FOUND: Final = 404
 _KILLED: Final = 128 + signal.SIGKILL
 # Only what a shell has built in: at the limit of processes nothing more can be started. Reads each process's variables
 # and parent; takes those with the marker and all that descend from them, again until there are none left.
@@ -176,13 +178,23 @@ class Execution:
                     stream.close()
 
     def _ask(self) -> int | None:
-        from docker.errors import NotFound
+        """Ask the engine for the exit code; ``None`` while it runs.
 
+        Not for long: while what a command left behind still writes, the engine answers only after somebody has read on,
+        and that is whoever waits here.
+        """
+        from requests.exceptions import Timeout
+
+        client = raw(self._engine.api)
         with translated():
             try:
-                found = self._engine.api.exec_inspect(self._id)
-            except NotFound:  # The container was removed, which kills.
+                response = client.get(client._url("/exec/{0}/json", self._id), timeout=_ASK_TIMEOUT_S)  # noqa: SLF001
+            except Timeout:
+                return None
+            if response.status_code == _NOT_FOUND:  # The container was removed, which kills.
                 return _KILLED
+            client._raise_for_status(response)  # noqa: SLF001 - the SDK's own call has no time limit.
+        found = response.json()
         if found["Running"] or found["ExitCode"] is None:
             return None
         return int(found["ExitCode"])
