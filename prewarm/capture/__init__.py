@@ -31,7 +31,7 @@ class Outcome:
         reason: Why, at the end of the run.
         detail: What the reason leaves open.
         ref: Where the template is, if it is there.
-        seconds: By phase, of a capture in this run.
+        seconds: By phase, of a capture in this run, also of one that failed.
         size: Bytes that it adds; ``None`` if unknown.
         saved_s: Seconds that not capturing it saved.
         failure: What went wrong.
@@ -139,7 +139,7 @@ class _Run:
             return _skipped(item, Reason.INTERRUPTED)
         parent = self._outcomes.get(item.parent or "")
         if parent is not None and parent.ref is None:
-            return _skipped(item, Reason.PARENT_FAILED, f"'{item.parent}' was {parent.status.value}")
+            return _skipped(item, Reason.PARENT_FAILED, _without(parent))
         failed = next((o for o in self._outcomes.values() if o.status is Status.FAILED), None)
         if self._fail_fast and failed is not None:
             return _skipped(item, Reason.STOPPED, f"'{failed.item.name}' failed")
@@ -175,7 +175,8 @@ class _Run:
         if self._builder.cancellation.cancelled:
             return _skipped(item, Reason.INTERRUPTED)
         failure = Failure.of(error, name=item.name, redact=self._works[item.name].credentials.redact)
-        return Outcome(item=item, status=Status.FAILED, reason=item.reason, failure=failure)
+        seconds = self._builder.seconds(item.name)
+        return Outcome(item=item, status=Status.FAILED, reason=item.reason, failure=failure, seconds=seconds)
 
     def _end(self, outcome: Outcome) -> None:
         self._outcomes[outcome.item.name] = outcome
@@ -219,6 +220,10 @@ def _shared(item: PlanItem, leader: Outcome) -> Outcome:
         size=leader.size,
         saved_s=sum(leader.seconds.values()) or leader.saved_s,
     )
+
+
+def _without(parent: Outcome) -> str:
+    return f"'{parent.item.name}' {'failed' if parent.status is Status.FAILED else 'was skipped'}"
 
 
 def _skipped(item: PlanItem, reason: Reason, detail: str = "") -> Outcome:

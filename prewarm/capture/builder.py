@@ -93,6 +93,12 @@ class Builder:
     catalog: Catalog
     progress: Progress
     cancellation: Cancellation
+    _clocks: dict[str, PhaseClock] = field(default_factory=dict, init=False, repr=False)
+
+    def seconds(self, name: str) -> Mapping[str, float]:
+        """Say what the phases of a capture have taken, also of one that failed; nothing where there was none."""
+        clock = self._clocks.get(name)
+        return {} if clock is None else clock.seconds
 
     def make(self, work: Work, parent: TemplateRef | None) -> Made:
         """Make a template.
@@ -151,6 +157,7 @@ class Builder:
     def _capture(self, work: Work, parent: TemplateRef | None, *, replaces: bool) -> Made:
         began = time.monotonic()
         clock = PhaseClock(work.item.name, progress=self.progress, redact=work.credentials.redact)
+        self._clocks[work.item.name] = clock
         request = self._request(work, parent, replaces=replaces)
         with work.backend.capture(request, clock) as staged:
             clock.phase(Phase.VERIFY)

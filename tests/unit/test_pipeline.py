@@ -270,6 +270,11 @@ def test_a_failure_leaves_no_template_and_does_not_stop_the_others(shop):
     assert report.exit_code == 5
 
 
+def test_a_failure_says_how_long_its_phases_took(shop):
+    report = shop(define("bad", "exit 1")).build()
+    assert set(report.templates[0].seconds) == {"base", "seed", "bootstrap"}
+
+
 def test_every_failure_is_reported(shop):
     workshop = shop(*(define(f"bad{number}", f"exit {number + 1}") for number in range(6)))
     report = workshop.build(jobs=2)
@@ -282,7 +287,10 @@ def test_what_extends_a_failed_one_is_skipped_down_to_the_last(shop):
     )
     report = workshop.build()
     assert statuses(report) == {"base": "failed", "middle": "skipped", "leaf": "skipped"}
-    assert report.templates[2].sentence == "parent failed: 'middle' was skipped"
+    assert [one.sentence for one in report.templates[1:]] == [
+        "parent failed: 'base' failed",
+        "parent failed: 'middle' was skipped",
+    ]
     assert workshop.ran == []
 
 
