@@ -506,7 +506,7 @@ def test_users_are_found_by_name_and_number():
 
 def test_the_first_new_user_is_1000_and_the_next_is_free():
     passwd, group, first = with_user("sandbox", b"root:x:0:0::/root:/bin/sh", b"")
-    assert (first.uid, passwd) == (1000, b"root:x:0:0::/root:/bin/sh\nsandbox:x:1000:1000::/home/sandbox:/bin/sh\n")
+    assert (first.uid, passwd) == (1000, b"root:x:0:0::/root:/bin/sh\nsandbox:*:1000:1000::/home/sandbox:/bin/sh\n")
     assert with_user("second", passwd, group)[2].uid == 1001
 
 

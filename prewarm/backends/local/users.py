@@ -51,7 +51,7 @@ def with_user(name: str, passwd: bytes, group: bytes) -> tuple[bytes, bytes, Use
     taken = {_number(f[2]) for f in _fields(passwd, 3)} | {_number(f[2]) for f in _fields(group, 3)}
     uid = next(number for number in range(_FIRST_UID, _LAST_UID) if number not in taken)
     user = User(uid=uid, gid=uid, home=f"/home/{name}")
-    account = f"{name}:x:{uid}:{uid}::{user.home}:/bin/sh\n".encode()
+    account = f"{name}:*:{uid}:{uid}::{user.home}:/bin/sh\n".encode()
     return _ended(passwd) + account, _ended(group) + f"{name}:x:{uid}:\n".encode(), user
 
 
