@@ -102,7 +102,7 @@ start_engine() {
   local device mtu network=(--iptables=false)
   if [ "$bridge" != none ]; then
     network=()
-    iptables-save >"$run/iptables.before" 2>/dev/null || true
+    [ -e "$run/iptables.before" ] || iptables-save >"$run/iptables.before" 2>/dev/null || true
     ip link show "$bridge" >/dev/null 2>&1 || { ip link add "$bridge" type bridge; ip addr add "$bridge_address" dev "$bridge"; }
     ip link set "$bridge" up
   fi
@@ -190,7 +190,10 @@ down() {
   fi
   stop "$run/docker.pid"
   [ "$bridge" = none ] || ip link del "$bridge" 2>/dev/null || true
-  if [ -s "$run/iptables.before" ] || [ -e "$run/iptables.before" ]; then iptables-restore <"$run/iptables.before" 2>/dev/null || true; fi
+  # Where there was no other Docker, none of its rules stays, nor the policy that it sets.
+  if [ -e "$run/iptables.before" ] && ! grep -q DOCKER "$run/iptables.before"; then
+    iptables-save | grep -v -e DOCKER -e "$bridge" | sed 's/^:FORWARD DROP/:FORWARD ACCEPT/' | iptables-restore || true
+  fi
   local mount
   for mount in $(awk -v root="$run/" -v data="$data/" 'index($2, root) == 1 || index($2, data) == 1 {print $2}' /proc/mounts | sort -r); do
     umount "$mount" 2>/dev/null || true
