@@ -30,7 +30,7 @@ trap 'rm -rf "$wheels"' EXIT
 "$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
   --force-reinstall --no-deps "$wheels"/prewarm-*.whl
 "$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
-  "$(echo "$wheels"/prewarm-*.whl)" pytest pytest-timeout pyte hypothesis
+  "$(echo "$wheels"/prewarm-*.whl)" pytest pytest-timeout pyte hypothesis jsonschema
 
 rm -rf "$place/checkout" "$place/home"
 mkdir -p "$place/checkout" "$place/home"
