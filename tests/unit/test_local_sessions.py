@@ -17,7 +17,7 @@ from local import backend_at, eventually, host
 
 from prewarm.backends.local import limits
 from prewarm.backends.local.command import LocalProcess
-from prewarm.backends.local.disk import entries
+from prewarm.backends.local.disk import entries, remove_tree
 from prewarm.backends.local.identity import identity_of_this_process
 from prewarm.backends.local.lease import Term
 from prewarm.backends.local.users import find_user, with_user
@@ -178,6 +178,22 @@ def test_an_expired_session_leaves_no_process_directory_or_cgroup(place, templat
     assert eventually(lambda: not directory(place, session).exists())
     assert eventually(lambda: not any(runs(pid) for pid in own))
     assert not [group for group in groups if os.path.exists(group)]
+
+
+def test_where_the_state_directory_is_deleted_its_sessions_end(tmp_path, absent):
+    backend = backend_at(tmp_path / "home")
+    if not backend.check().ok:
+        absent("local", backend.check().reason)
+    place = Workplace(backend, host(backend, tmp_path), "unit")
+    session = place.open(place.opening(place.capture(shell("true")), idle_timeout_s=2.0))
+    own = [process_of(place, session, name) for name in ("holder", "watchdog")]
+    groups = _read(directory(place, session) / "groups").split()
+    time.sleep(0.5)  # The watchdog has looked around.
+    remove_tree(tmp_path / "home")
+    assert eventually(lambda: not any(runs(pid) for pid in own))
+    assert not [group for group in groups if os.path.exists(group)]
+    with pytest.raises(SessionGoneError):
+        place.run(session, "true")
 
 
 def test_a_clients_death_starts_the_idle_time_although_its_command_runs(place, template, home):

@@ -15,6 +15,7 @@ from prewarm.backends.local import holder as holders
 from prewarm.backends.local.disk import remove_tree
 from prewarm.backends.local.identity import Identity, identity_of_this_process
 from prewarm.backends.local.machine_code import MACHINES
+from prewarm.backends.local.store import CHECK_PREFIX
 from prewarm.definition.options import Network
 from prewarm.errors import PrewarmError
 
@@ -100,7 +101,7 @@ def _sandbox(home: Path) -> Finding:
     """Start one, empty, and end it."""
     place = next(path for path in (home, *home.parents) if path.exists())
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".prewarm-check-", dir=place))
+        scratch = Path(tempfile.mkdtemp(prefix=CHECK_PREFIX, dir=place))
     except OSError as error:
         hint = "set PREWARM_HOME to a directory that this user can write"
         return Finding(subject="sandbox", ok=False, detail=f"cannot try one in {place}: {error.strerror}", hint=hint)

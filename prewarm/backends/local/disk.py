@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import stat
+import time
 from pathlib import Path
+from typing import Final
+
+_TRIES: Final = 20
+_PAUSE_S: Final = 0.01
 
 
 def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
@@ -23,17 +29,28 @@ def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Take a directory away, also one whose owner made parts of it unreadable; one that is gone is fine."""
-    import shutil  # Opening a session removes no tree.
+    """Take a directory away, also one whose owner made parts of it unreadable; one that is gone is fine.
 
-    try:
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        if path.exists():
-            remove_tree(path)
-    except PermissionError:
-        _open_up(path)
-        shutil.rmtree(path, ignore_errors=False)
+    Raises:
+        OSError: It cannot be taken away.
+    """
+    import shutil  # Opening a session does without.
+
+    for left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:  # Of the directory itself, or of a file that somebody else took away meanwhile.
+            if not path.exists():
+                return
+        except PermissionError:
+            _open_up(path)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not left:  # Somebody put a file in; he finds out that all is gone.
+                raise
+            time.sleep(_PAUSE_S)
+        else:
+            return
+    shutil.rmtree(path)
 
 
 def _open_up(path: Path) -> None:

@@ -1,8 +1,8 @@
 """How long a session lives: until nobody has used it for a while, or its time is up; counted by a watchdog.
 
 The watchdog is a shell loop of this machine, without Python and without any client: it counts ticks (so a clock that jumps
-does not matter), and when the time is up it kills the holder and takes the session's directory away. What it reads lies in
-that directory:
+does not matter), and when the time is up it kills the holder and takes the session's directory away. Where somebody else took the
+directory away, it ends the session all the same. What it reads lies in that directory:
 
     lease       seconds of a tick, ticks without use, ticks of life
     active      there: used since the last tick; the watchdog renames it to ``quiet``, a call renames it back
@@ -48,27 +48,44 @@ in_use() {
   done
   return 1
 }
+look() {
+  read -r tick most_idle most_life < lease || return 1
+  holder= groups=
+  while read -r pid began rest; do holder=$pid started=$began; done < holder
+  while read -r group; do groups="$groups
+$group"; done < groups
+  [ -e meta.json ]
+}
 watch() {
-  idle=0
-  while read -r tick most_idle most_life < lease && [ -e meta.json ]; do
+  idle=0 waited=0
+  while [ -e meta.json ] && ! [ -e holder ] && [ "$waited" -lt 100 ]; do sleep 0.1; waited=$((waited + 1)); done
+  while look; do
     sleep "$tick"
     life=$((life + 1)) idle=$((idle + 1))
     if [ -e active ]; then mv active quiet; idle=0; elif in_use; then idle=0; fi
     if [ "$idle" -ge "$most_idle" ] || [ "$life" -ge "$most_life" ]; then
-      mv meta.json expired.json || exit 0
-      read -r pid began rest < holder && alive "$pid" "$began" && kill -9 "$pid"
-      sleep 0.2
-      while read -r group; do rmdir "$group"; done < groups
-      directory=$PWD
-      cd /
-      rm -rf "$directory"
-      exit 0
+      look && mv meta.json expired.json && gone=$PWD
+      break
     fi
   done
+}
+clean() {
+  [ -n "$holder" ] && alive "$holder" "$started" && kill -9 "$holder"
+  cd /
+  IFS="
+"
+  for try in 1 2 3 4 5 6 7 8 9 10; do
+    left=
+    for group in $groups; do rmdir "$group" || { [ -d "$group" ] && left=$group; }; done
+    [ -z "$left" ] && break
+    sleep 0.3
+  done
+  [ -n "$gone" ] && rm -rf "$gone"
 }
 (
   exec < /dev/null > /dev/null 2>&1
   watch
+  clean
 ) &
 echo $!
 """
@@ -175,6 +192,13 @@ class Lease:
     def watched(self) -> bool:
         """Whether a watchdog is counting."""
         return self._watchdog() is not None
+
+    def groups(self) -> list[Path]:
+        """Give the cgroups that go with the session."""
+        try:
+            return [Path(line) for line in (self._directory / "groups").read_text(encoding="utf-8").splitlines()]
+        except OSError:
+            return []
 
     def end(self) -> None:
         """Stop the watchdog, with the tick it is sleeping through."""

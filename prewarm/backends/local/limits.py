@@ -11,7 +11,7 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -188,14 +188,14 @@ def _some_cpus(session: str, cpus: float) -> tuple[int, ...]:
     return tuple(sorted((available + available)[first : first + count]))
 
 
-def remove(groups: Mapping[str, Path]) -> None:
+def remove(groups: Iterable[Path]) -> None:
     """Take a session's cgroups away. Those that are gone are fine; processes just killed get a moment to leave.
 
     Raises:
         TimeoutError: One is still in use.
     """
     deadline = time.monotonic() + _GIVE_UP_S
-    for group in set(groups.values()):
+    for group in set(groups):
         while True:
             try:
                 group.rmdir()

@@ -15,7 +15,7 @@ from prewarm.backends.capturing import Litter
 from prewarm.backends.local.disk import entries, remove_tree, tree_size
 from prewarm.backends.local.processes import kill_process, start_time
 from prewarm.backends.local.sessions import Sessions
-from prewarm.backends.local.store import Staging, Store, end_staging, kept_by, layer_name
+from prewarm.backends.local.store import CHECK_PREFIX, Staging, Store, end_staging, kept_by, layer_name
 from prewarm.backends.local.templates import Templates, layers_from, named_by
 from prewarm.document import parse
 from prewarm.errors import TemplateInUseError, TemplateNotFoundError
@@ -79,6 +79,11 @@ class Cleaner:
                 size=tree_size(path),
                 remove=self._later(self._drop_if_unneeded, path),
             )
+        for path in self._store.path.parent.glob(f"{CHECK_PREFIX}*"):
+            if time.time() - path.stat().st_mtime > _WRITING_TAKES_S:
+                yield Litter(
+                    description="what a check was looking at", size=0, remove=functools.partial(remove_tree, path)
+                )
         for path in self._half_written():
             yield Litter(description=f"a record half written ({path.name})", size=0, remove=self._later(_unlink, path))
         for path in bases:
@@ -189,7 +194,7 @@ class Cleaner:
             return None
         found = _UPPER.search(mounts)
         place = Path(found[1]).parent if found is not None else None
-        return place if place is not None and place.is_relative_to(self._store.path) else None
+        return place if place is not None and place.is_relative_to(self._store.path.parent) else None
 
 
 def _unlink(path: Path) -> None:

@@ -98,6 +98,7 @@ def hold(machine: str, join: tuple[int, ...] = ()) -> bytes:
     program.call("close_range", 3, _LAST_DESCRIPTOR, 0)
     program.call("dup3", 0, 2, 0)
     program.call("write", 1, program.data(READY), len(READY))
+    program.jump_if_error(errno.EPIPE, "failed")  # Whoever started it is dead: nobody will ever know of this sandbox.
     program.call("dup3", 0, 1, 0)
     program.label("again")
     program.call("ppoll", 0, 0, 0, 0)

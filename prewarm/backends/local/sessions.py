@@ -188,15 +188,14 @@ class Sessions:
         return not lease.watched and lease.unused_s() >= record.term.idle_s
 
     def _end(self, directory: Path) -> None:
-        record = session_record.read(directory)
         with contextlib.suppress(FileNotFoundError):
             os.rename(directory / "meta.json", directory / "ended.json")  # From here on nobody finds it.
-        Lease(directory).end()
+        lease = Lease(directory)
+        lease.end()
         holder = _recorded_holder(directory)
         if holder is not None:
             holder.kill()
-        if record is not None:
-            limits.remove(record.groups)
+        limits.remove(lease.groups())
         remove_tree(directory)
 
     def _lock(self, identity: str, *, timeout: float | None = None) -> AbstractContextManager[None]:
