@@ -29,6 +29,7 @@ _TAG_TEXT: Final = (
     "# https://bford.info/cachedir/\n"
 )
 _BUSY_TIMEOUT_S: Final = 30.0
+_WAL_PAUSE_S: Final = 0.01
 _WAIT_STEP_S: Final = 0.05
 _PRIMARY_CODE: Final = 0xFF  # Extended result codes carry the primary one in the low byte.
 
@@ -187,13 +188,27 @@ def _set_aside(path: Path) -> None:
 def _open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; several may do so at once in a new directory, and SQLite lets none of them wait for another."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(_WAL_PAUSE_S)
+        else:
+            return
 
 
 def _looks_damaged(error: sqlite3.OperationalError) -> bool:

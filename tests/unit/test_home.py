@@ -71,6 +71,29 @@ def test_a_database_in_use_by_threads_is_not_taken_for_damaged(tmp_path):
     assert not list(tmp_path.glob("*.damaged*"))
 
 
+def _begin_together(path, gate, failures):
+    gate.wait()
+    try:
+        Home(path).connect().close()
+    except HomeError as error:
+        failures.put(error.message)
+
+
+def test_processes_that_make_the_database_at_the_same_moment_all_get_it(tmp_path):
+    context = multiprocessing.get_context("fork")
+    failures = context.SimpleQueue()
+    for attempt in range(40):
+        gate = context.Barrier(6)
+        processes = [
+            context.Process(target=_begin_together, args=(tmp_path / str(attempt), gate, failures)) for _ in range(6)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    assert failures.empty()
+
+
 def test_a_lock_names_its_holder_to_who_waits(tmp_path):
     home = Home(tmp_path)
     with home.lock("k"), pytest.raises(TimeoutError, match=f"held by process {os.getpid()}"), home.lock("k", timeout=0):
