@@ -5,7 +5,7 @@ import random
 import signal
 import time
 
-KILLS_AT_RANDOM = 160
+KILLS_AT_RANDOM = 180
 SEED = 20240607
 
 
