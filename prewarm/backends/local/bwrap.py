@@ -1,4 +1,4 @@
-"""What a sandbox sees, as options of bubblewrap. Pure but for looking the program up."""
+"""What a sandbox sees, as options of bubblewrap. Reads no more than where links in its layers lead."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from prewarm.backends.local.identity import Identity
+from prewarm.backends.local.places import Places
 from prewarm.definition.options import Network
 from prewarm.process import find_program
 
@@ -66,7 +67,12 @@ def options(view: View, identity: Identity, *, files: Mapping[str, int]) -> list
         view: What is seen.
         identity: Who this process may be inside.
         files: A descriptor for each path of ``view.data`` and ``view.secrets``.
+
+    Raises:
+        SessionFailedError: A place in the layers that something belongs to is a link to where nothing can be mounted.
     """
+    places = Places((*view.lowers, view.upper))
+    run = places.of("/run")
     found = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--uid", "0", "--gid", "0"]
     if view.network is Network.NONE:
         found.append("--unshare-net")
@@ -75,16 +81,17 @@ def options(view: View, identity: Identity, *, files: Mapping[str, int]) -> list
         found += ["--overlay-src", str(lower)]
     found += ["--overlay", str(view.upper), str(view.work), "/"]
     for source, target in view.binds:
-        found += ["--ro-bind", source, target]
-    found += ["--proc", "/proc"]
+        found += ["--ro-bind", source, places.of(target)]
+    found += ["--proc", places.of("/proc")]
     if identity.many:  # Real root would own what is below these; an ordinary user may not write them anyway.
         for name in _UNMASKED:
             found += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
-    found += ["--dev", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm", "--perms", "0755", "--tmpfs", "/run"]  # noqa: S108 - inside.
+    found += ["--dev", places.of("/dev"), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108 - inside.
+    found += ["--perms", "0755", "--tmpfs", run]
     for path in view.data:
-        found += ["--perms", "0644", "--ro-bind-data", str(files[path]), path]
+        found += ["--perms", "0644", "--ro-bind-data", str(files[path]), places.of(path)]
     if view.secrets:
-        found += ["--perms", "0755", "--dir", SECRETS]
+        found += ["--perms", "0755", "--dir", run + SECRETS.removeprefix("/run")]
     for path in view.secrets:
-        found += ["--perms", "0400", "--file", str(files[path]), path]
+        found += ["--perms", "0400", "--file", str(files[path]), run + path.removeprefix("/run")]
     return found

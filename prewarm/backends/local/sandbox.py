@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,21 +132,15 @@ class Sandbox:
                 raise SessionFailedError(f"cannot start in {path}: it is not a directory of the sandbox") from error
 
 
-def network_files(network: Network, upper: Path, layers: tuple[Path, ...]) -> dict[str, bytes]:
-    """Give the files that go with a network: ``/etc/hosts``, and this machine's name servers where it is reached.
-
-    Args:
-        network: What the sandbox may reach.
-        upper: The sandbox's own files.
-        layers: Below them, lowest first.
-    """
+def network_files(network: Network) -> dict[str, bytes]:
+    """Give the files that go with a network: ``/etc/hosts``, and this machine's name servers where it is reached."""
     hosts = f"127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n".encode()
     if network is Network.NONE:
         return {"/etc/hosts": hosts}
     found = {"/etc/hosts": hosts + _host_file("hosts")}
     servers = _host_file("resolv.conf")
     if servers:
-        found[_resolver_file((*layers, upper))] = servers
+        found["/etc/resolv.conf"] = servers
     return found
 
 
@@ -156,17 +149,6 @@ def _host_file(name: str) -> bytes:
         return Path("/etc", name).read_bytes()
     except OSError:
         return b""
-
-
-def _resolver_file(directories: tuple[Path, ...]) -> str:
-    """Give where programs inside look for name servers: distributions make it a link into ``/run``."""
-    for directory in reversed(directories):
-        path = directory / "etc/resolv.conf"
-        if os.path.lexists(path):
-            if path.is_symlink():
-                return posixpath.normpath(posixpath.join("/etc", os.readlink(path)))
-            break
-    return "/etc/resolv.conf"
 
 
 def view_of(
@@ -184,7 +166,7 @@ def view_of(
         upper=upper,
         work=work,
         binds=binds,
-        data=network_files(network, upper, layers),
+        data=network_files(network),
         secrets={f"{SECRETS}/{name}": value for name, value in (secrets or {}).items()},
         network=network,
         hostname=HOSTNAME,
