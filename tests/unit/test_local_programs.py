@@ -116,16 +116,35 @@ def test_the_memory_file_cannot_be_changed():
         os.open(f"/proc/self/fd/{program}", os.O_WRONLY | os.O_TRUNC)
 
 
-def test_the_holder_says_that_it_is_ready_and_waits_until_it_is_killed():
+@pytest.fixture
+def holder():
     with executable(hold(MACHINE)) as program:
         child = subprocess.Popen(
-            [f"/proc/self/fd/{program}"], pass_fds=[program], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            [f"/proc/self/fd/{program}"], pass_fds=[program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-    assert child.stdout.read() == b"+"
-    assert sorted(os.listdir(f"/proc/{child.pid}/fd")) == ["0", "1", "2"]
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL
+    yield child
+    child.kill()
+    child.wait()
+    child.stdin.close()
     child.stdout.close()
+
+
+def test_the_holder_says_that_it_is_ready_and_stays_when_told_to(holder):
+    assert holder.stdout.read(1) == b"+"
+    holder.stdin.write(b"+")
+    holder.stdin.flush()
+    assert holder.stdout.read() == b""
+    assert {os.readlink(f"/proc/{holder.pid}/fd/{name}") for name in os.listdir(f"/proc/{holder.pid}/fd")} == {
+        "/dev/null"
+    }
+    holder.send_signal(signal.SIGKILL)
+    assert holder.wait(5) == -signal.SIGKILL
+
+
+def test_the_holder_ends_where_whoever_started_it_is_gone(holder):
+    assert holder.stdout.read(1) == b"+"
+    holder.stdin.close()
+    assert holder.wait(5) == 126
 
 
 def test_both_machines_get_an_image_of_their_own():

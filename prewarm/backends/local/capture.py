@@ -126,8 +126,9 @@ class _Place:
             network=network,
             secrets=secrets,
         )
-        holder = holders.start(view, self._machine.identity)
-        self._staging.note_holder(holder.pid, holder.started)
+        holder = holders.start(
+            view, self._machine.identity, lambda made: self._staging.note_holder(made.pid, made.started)
+        )
         try:
             surroundings = Surroundings(user=user, network=network, environment=self._ground.environment)
             sandbox = Sandbox(holder, self._machine, surroundings, lambda _: _nothing)

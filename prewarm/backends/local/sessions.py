@@ -176,10 +176,12 @@ class Sessions:
             binds=record.template.binds,
             network=record.options.network,
         )
-        holder = holders.start(view, self._machine().identity, applied.join)
         network = record.options.network.value
-        write_file(directory / "holder", f"{holder.pid} {holder.started} {network}\n".encode())
-        return holder
+
+        def note(holder: Holder) -> None:
+            write_file(directory / "holder", f"{holder.pid} {holder.started} {network}\n".encode())
+
+        return holders.start(view, self._machine().identity, note, applied.join)
 
     def _is_over(self, directory: Path, record: LocalSessionRecord) -> bool:
         if record.lived_s >= record.term.life_s:
