@@ -89,11 +89,11 @@ def test_it_becomes_the_user_with_its_groups():
 
 def test_limits_and_mark_are_inherited_by_whatever_it_starts():
     said = run(
-        "sh", "-c", "exec env -i /bin/sh -c 'cat /proc/self/limits'", limits={5: 12345 << 20, 6: 77}
+        "sh", "-c", "exec env -i /bin/sh -c 'cat /proc/self/limits'", limits={5: 12345 << 20, 6: 7777}
     ).stdout.decode()
     rows = {" ".join(line.split()[:3]): line.split() for line in said.splitlines()}
     assert str(12345 << 20) in rows["Max resident set"]
-    assert rows["Max processes 77"][3] == "77"
+    assert rows["Max processes 7777"][3] == "7777"
 
 
 def test_processors_are_given():
