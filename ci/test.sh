@@ -5,6 +5,8 @@
 # As an ordinary user nothing is installed and nothing started: what is absent skips, and says so.
 # With CI=true (or PREWARM_REQUIRE set) an absent service is a failure.
 set -euo pipefail
+# Whoever starts this in the background has SIGINT ignored, and so would every program that a test interrupts.
+[ -n "${PREWARM_TEST_SIGNALS:-}" ] || PREWARM_TEST_SIGNALS=default exec env --default-signal=INT,QUIT "$0" "$@"
 venv=$(realpath "$1")
 shift
 cd "$(dirname "$0")/.."
