@@ -413,6 +413,36 @@ class TestDockerSessions(OnDocker):
             place.open(captured)
         assert "prewarm build" in caught.value.hint
 
+    def test_a_kill_finds_orphans_that_emptied_their_environment(self, place, session):
+        running = place.start(
+            session, "for i in 1 2 3; do (env -i setsid sh -c 'while :; do sleep 7331; done' &); done; sleep 7331"
+        )
+        until = time.monotonic() + 10.0
+        while place.text(session, "ps | grep -c '[s]leep 7331'") != "4" and time.monotonic() < until:
+            time.sleep(0.1)
+        before = place.text(session, "ps -o pid,args | grep '[s]leep 7331'")
+
+        running.kill()
+        running.close()
+
+        assert before.count("sleep 7331") >= 4
+        assert place.run(session, "ps | grep '[s]leep 7331'").stdout == ""
+
+    def test_names_that_are_not_text_are_listed_renamed_appended_to_and_removed(self, session):
+        name = os.fsdecode(b"/workspace/n\xff\xfe")
+        session.files.write(name, b"1")
+        session.files.write(name, b"2", append=True)
+        session.files.rename(name, name + "!")
+        session.files.mkdir(name)
+        session.files.write(f"{name}/inner", b"")
+
+        assert session.files.read(name + "!") == b"12"
+        assert {entry.path for entry in session.files.list("/workspace")} >= {name, name + "!"}
+        assert [entry.path for entry in session.files.list(name)] == [f"{name}/inner"]
+        session.files.remove(name, recursive=True)
+        session.files.remove(name + "!")
+        assert not {entry.path for entry in session.files.list("/workspace")} & {name, name + "!"}
+
     def test_a_session_in_use_does_not_expire(self, place, template):
         request = place.opening(template, idle_timeout_s=3.0)
         session = place.open(request)

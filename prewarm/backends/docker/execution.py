@@ -1,7 +1,8 @@
 """One command of a session: an exec of the engine, with streams that have descriptors, an end, and a kill.
 
 The engine cannot kill an exec, and what an exec started may have left its process group. So every command carries a
-variable of its own, which everything it starts inherits, and a kill is another exec that looks for it.
+variable of its own, which everything it starts inherits, runs under an init that orphans go to, and a kill is another
+exec that looks for both.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Final
 
 from prewarm.backends.docker.engine import Engine, raw, translated
+from prewarm.backends.docker.launching import is_text, launch
 from prewarm.backends.docker.pump import Pump
 from prewarm.backends.environment import default_environment
 from prewarm.backends.hosting import ProcessRequest
@@ -32,7 +34,8 @@ _ASK_TIMEOUT_S: Final = 1.0
 _NOT_FOUND: Final = 404
 _KILLED: Final = 128 + signal.SIGKILL
 # Only what a shell has built in: at the limit of processes nothing more can be started. Reads each process's variables
-# and parent; takes those with the marker and all that descend from them, again until there are none left.
+# and parent; takes those with the marker and all that descend from them, again until there are none left. The init over
+# the command stands still meanwhile and goes last: while it is there, orphans are its children and can be found.
 _KILL: Final = r"""
 marker=$1; round=0
 while [ $round -lt 50 ]; do
@@ -56,13 +59,17 @@ while [ $round -lt 50 ]; do
       case $victims in *" $parent "*) victims="$victims$pid "; grown=1;; esac
     done 2>/dev/null
   done
-  alive=0
+  alive=0; others=0; inits=
   for pid in $victims; do
     IFS= read -r line < "/proc/$pid/stat" || continue
     case ${line##*) } in Z*|X*) continue;; esac
     alive=1
-    kill -9 "$pid"
+    case $line in
+      *' (docker-init) '*) inits="$inits $pid"; kill -STOP "$pid";;
+      *) others=1; kill -9 "$pid";;
+    esac
   done 2>/dev/null
+  [ $others = 0 ] || [ $round -gt 40 ] && [ -n "$inits" ] && kill -9 $inits 2>/dev/null
   [ $alive = 0 ] && exit 0
 done
 exit 1
@@ -230,10 +237,7 @@ def start(
     # PATH and HOME are the engine's business: it knows the image's PATH and the user's home.
     env = {name: value for name, value in defaults.items() if name not in known and name not in {"PATH", "HOME"}}
     env |= {**extra, **request.env, MARKER: marker}
-    argv = list(request.argv)
-    if argv[0] != "/bin/sh":
-        # A shell tells an unknown command (127) from one that cannot run (126); the engine does not.
-        argv = ["/bin/sh", "-c", 'exec "$@"', "sh", *argv]
+    argv, env = launch(request.argv, env, request.cwd)
     with translated():
         try:
             made = engine.api.exec_create(
@@ -242,7 +246,7 @@ def start(
                 stdin=request.stdin or request.terminal is not None,
                 tty=request.terminal is not None,
                 environment=env,
-                workdir=request.cwd,
+                workdir=request.cwd if is_text(request.cwd) else "/",
                 user=request.user,
             )
             return Execution(engine, container, made["Id"], request, marker, touch)
