@@ -14,7 +14,7 @@ from local import backend_at, eventually, host
 
 from prewarm.backends.capturing import Presence
 from prewarm.backends.local import host_base, layers
-from prewarm.backends.local.disk import entries, remove_tree
+from prewarm.backends.local.disk import entries, maker, remove_tree
 from prewarm.errors import CaptureFailedError, TemplateCorruptError, TemplateInUseError, TemplateNotFoundError
 from prewarm.testing.builders import seed_directory, seed_file, shell
 from prewarm.testing.workplace import Workplace
@@ -238,6 +238,21 @@ def test_what_a_killed_capture_left_is_litter_and_goes(place, tmp_path):
     assert not place.backend.litter()
     assert not entries(stagings)
     assert eventually(lambda: not _runs(pid))
+
+
+def test_what_is_only_there_for_a_moment_is_litter_once_its_maker_is_dead(place, tmp_path):
+    place.capture(shell("true"))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    templates = place.backend.store.templates / "unit"
+    mine = [templates / f".a.json.{maker()}", tmp_path / "home" / f".prewarm-check.{maker()}"]
+    theirs = [templates / f".b.json.{dead.pid}-1-00", tmp_path / "home" / f".prewarm-check.{dead.pid}-1-00"]
+    for file, directory in (mine, theirs):
+        file.touch()
+        directory.mkdir()
+    for piece in place.backend.litter():
+        piece.remove()
+    assert [path.exists() for path in mine + theirs] == [True, True, False, False]
 
 
 def test_a_sandbox_that_nothing_knows_is_litter(place):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 from prewarm.backends.context import Finding
 from prewarm.backends.local import bwrap, limits, openat2
 from prewarm.backends.local import holder as holders
-from prewarm.backends.local.disk import remove_tree
+from prewarm.backends.local.disk import maker, remove_tree
 from prewarm.backends.local.identity import Identity, identity_of_this_process
 from prewarm.backends.local.machine_code import MACHINES
 from prewarm.backends.local.store import CHECK_PREFIX
@@ -101,7 +100,8 @@ def _sandbox(home: Path) -> Finding:
     """Start one, empty, and end it."""
     place = next(path for path in (home, *home.parents) if path.exists())
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=CHECK_PREFIX, dir=place))
+        scratch = place / f"{CHECK_PREFIX}{maker()}"
+        scratch.mkdir(mode=0o700)
     except OSError as error:
         hint = "set PREWARM_HOME to a directory that this user can write"
         return Finding(subject="sandbox", ok=False, detail=f"cannot try one in {place}: {error.strerror}", hint=hint)

@@ -11,13 +11,27 @@ import time
 from pathlib import Path
 from typing import Final
 
+from prewarm.backends.local.processes import is_alive, own_start_time
+
 _TRIES: Final = 20
 _PAUSE_S: Final = 0.01
 
 
+def maker() -> str:
+    """Give the end of a name of something that is only there for a moment: it says which process makes it."""
+    return f"{os.getpid()}-{own_start_time(os.getpid())}-{os.urandom(6).hex()}"
+
+
+def is_orphan(path: Path) -> bool:
+    """Say whether the process that made something for a moment (``maker``) is dead, and so will never take it away."""
+    pid, _, rest = path.name.rpartition(".")[2].partition("-")
+    started = rest.partition("-")[0]
+    return not (pid.isdigit() and started.isdigit() and is_alive(int(pid), int(started)))
+
+
 def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write a file beside its place, then put it there: it is whole or not there; ``durable`` holds after a power cut too."""
-    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    beside = path.with_name(f".{path.name}.{maker()}")
     try:
         if durable:
             write_through(beside, content)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from prewarm.backends.capturing import Litter
-from prewarm.backends.local.disk import entries, remove_tree, tree_size
+from prewarm.backends.local.disk import entries, is_orphan, remove_tree, tree_size
 from prewarm.backends.local.processes import kill_process, start_time
 from prewarm.backends.local.sessions import Sessions
 from prewarm.backends.local.store import CHECK_PREFIX, Staging, Store, end_staging, kept_by, layer_name
@@ -22,7 +22,6 @@ from prewarm.errors import TemplateInUseError, TemplateNotFoundError
 from prewarm.values import TemplateRef
 
 _BASE_KEPT_S: Final = 3600.0  # A build that failed is tried again, and an image need not be fetched for that again.
-_WRITING_TAKES_S: Final = 60.0
 _HOLDER_NAME: Final = b"prewarm\0"
 _UPPER: Final = re.compile(r"upperdir=/oldroot(/[^,\s]*)")
 
@@ -80,7 +79,7 @@ class Cleaner:
                 remove=self._later(self._drop_if_unneeded, path),
             )
         for path in self._store.path.parent.glob(f"{CHECK_PREFIX}*"):
-            if time.time() - path.stat().st_mtime > _WRITING_TAKES_S:
+            if is_orphan(path):
                 yield Litter(
                     description="what a check was looking at", size=0, remove=functools.partial(remove_tree, path)
                 )
@@ -105,7 +104,7 @@ class Cleaner:
         """Find records that were being written when their writer was killed."""
         places = (self._store.bases, *entries(self._store.templates), *entries(self._store.sessions))
         found = [path for place in places for path in place.glob(".*") if path.is_file()]
-        return [path for path in found if time.time() - path.stat().st_mtime > _WRITING_TAKES_S]
+        return [path for path in found if is_orphan(path)]
 
     def _later(self, what: Callable[[Path], None], path: Path) -> Callable[[], None]:
         def remove() -> None:

@@ -45,7 +45,7 @@ from prewarm.document import parse
 from prewarm.errors import CaptureFailedError, HomeError
 from prewarm.home import Home
 
-CHECK_PREFIX: Final = ".prewarm-check-"
+CHECK_PREFIX: Final = ".prewarm-check."
 _NAME_DIGITS: Final = 32  # 128 bits name a layer: the kernel's mount option holds the paths of all of them.
 _SETTLE_S: Final = 0.012  # Longer than the clock tick that file times come from: later changes get later times.
 
