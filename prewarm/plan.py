@@ -109,11 +109,13 @@ class Found:
         ref: Where it is, as recorded or as the backend found it; ``None`` if neither knows it.
         probe: The backend's answer about that ref, in this run.
         record: The capture's record, if there is one.
+        in_registry: Whether the probe is about what a registry has, or had: there is no record of it.
     """
 
     ref: TemplateRef | None = None
     probe: Probe | None = None
     record: Record | None = None
+    in_registry: bool = False
 
     @property
     def usable(self) -> bool:
@@ -221,12 +223,19 @@ def _decide(
         name=candidate.name,
         place=candidate.place,
         action=Action.REUSE,
-        reason=Reason.FOUND if found.record is None else Reason.UNCHANGED,
+        reason=_presence(found),
+        detail=found.probe.detail if found.in_registry and found.probe is not None else "",
         ref=found.ref,
         saved_s=0.0 if found.record is None else found.record.total_s,
         size=None if found.record is None else found.record.size,
         parent=candidate.parent,
     )
+
+
+def _presence(found: Found) -> Reason:
+    if found.in_registry:
+        return Reason.FOUND_IN_REGISTRY
+    return Reason.FOUND if found.record is None else Reason.UNCHANGED
 
 
 def _not_usable(candidate: Candidate, found: Found, previous: Previous | None) -> PlanItem:

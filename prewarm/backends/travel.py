@@ -1,7 +1,7 @@
 """Abilities of backends whose templates travel: through a registry, in an archive, in a cache directory.
 
 Each is a protocol of its own, asked for with ``isinstance``; a backend that has none of them keeps its templates where
-they are. Called by ``transport``.
+they are. Called by ``transport``, and by ``pipeline`` where a build may take from a registry.
 """
 
 from __future__ import annotations
@@ -57,6 +57,13 @@ class TravelsByRegistry(Protocol):
         Raises:
             TemplateNotFoundError: The registry has none under this key.
             TemplateCorruptError: What it has is not what the lock file names.
+            BackendUnavailableError: The registry or the engine refuses.
+        """
+
+    def offers(self, namespace: str, key: TemplateKey, registry: str) -> bool:
+        """Say whether a registry has something under a key; moves nothing.
+
+        Raises:
             BackendUnavailableError: The registry or the engine refuses.
         """
 

@@ -170,6 +170,13 @@ ONLY: Final = click.option(
 )
 FORCE: Final = click.option("--force", is_flag=True, help="Capture again, also what could be reused.")
 
+FROM: Final = click.option(
+    "--from",
+    "registry",
+    metavar="REGISTRY",
+    help="Look for what would have to be captured in this registry, by key, and pull it from there.",
+)
+
 PROJECT: Final = _stacked(FILE, SET, HOME, BACKEND, PLATFORM)
 MACHINE: Final = _stacked(FILE, HOME, BACKEND)
 

@@ -27,6 +27,7 @@ def run_options(
     force: bool = False,
     jobs: int | None = None,
     fail_fast: bool = False,
+    registry: str | None = None,
 ) -> RunOptions:
     """Make the options of a run of what the command line says."""
     return RunOptions(
@@ -36,6 +37,7 @@ def run_options(
         platform=run.platform,
         fail_fast=fail_fast,
         backend=run.backend,
+        registry=registry,
     )
 
 

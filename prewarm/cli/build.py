@@ -17,6 +17,7 @@ from prewarm.report import Report
 _EXAMPLE = """\
 prewarm build
 prewarm build --only analyst --set pandas=2.2.3
+prewarm build --from registry.example.org/team
 prewarm build --json --summary "$GITHUB_STEP_SUMMARY" > report.json"""
 
 
@@ -24,6 +25,7 @@ prewarm build --json --summary "$GITHUB_STEP_SUMMARY" > report.json"""
 @_options.PROJECT
 @_options.ONLY
 @_options.FORCE
+@_options.FROM
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Captures at a time.  [default: by processors, at most 4]"
 )
@@ -51,6 +53,7 @@ def _build(
     *,
     only: tuple[str, ...],
     force: bool,
+    registry: str | None,
     jobs: int | None,
     dry_run: bool,
     keep_going: bool,
@@ -62,7 +65,7 @@ def _build(
     Every template that fails is reported; the others are captured all the same.
     """
     run = invocation()
-    options = _runs.run_options(run, only=only, force=force, jobs=jobs, fail_fast=not keep_going)
+    options = _runs.run_options(run, only=only, force=force, jobs=jobs, fail_fast=not keep_going, registry=registry)
     told: AbstractSet[str] = frozenset()
     if dry_run:
         report = pipeline.plan(run.project(), home=run.home, environment=run.environment, options=options)

@@ -14,11 +14,12 @@ from prewarm.cli._options import invocation
 @_options.PROJECT
 @_options.ONLY
 @_options.FORCE
+@_options.FROM
 @_options.JSON
-def _plan(*, only: tuple[str, ...], force: bool) -> None:
+def _plan(*, only: tuple[str, ...], force: bool, registry: str | None) -> None:
     """Say what a build would do for each sandbox, and why. Captures nothing."""
     run = invocation()
-    options = _runs.run_options(run, only=only, force=force)
+    options = _runs.run_options(run, only=only, force=force, registry=registry)
     _runs.show(pipeline.plan(run.project(), home=run.home, environment=run.environment, options=options), run)
 
 

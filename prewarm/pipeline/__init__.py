@@ -26,6 +26,7 @@ from prewarm.pipeline.listening import InTurn, RunListener, Silent
 from prewarm.pipeline.locking import enter, read_or_begin
 from prewarm.pipeline.preparation import Identified, identify, prepare
 from prewarm.pipeline.presence import Choose
+from prewarm.pipeline.sources import Offers, Pulls
 from prewarm.report import Report, TemplateReport
 
 if TYPE_CHECKING:  # The smaller questions' answers; a build does not pay for them.
@@ -46,6 +47,7 @@ class RunOptions:
         fail_fast: Whether a failure keeps what has not begun from beginning.
         backend: Instead of what the definitions say.
         lock: The lock file; ``None`` means ``prewarm.lock`` in the project's directory.
+        registry: Where to look, by key, for what would have to be captured.
     """
 
     only: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class RunOptions:
     fail_fast: bool = False
     backend: str | None = None
     lock: Path | None = None
+    registry: str | None = None
 
 
 def build(
@@ -83,20 +86,24 @@ def build(
 
     Raises:
         DefinitionError, UnsupportedOptionError: What is asked for cannot be; nothing has run.
-        BackendUnavailableError: A backend does not work here; nothing has run.
+        BackendUnavailableError: A backend does not work here, or the registry refuses; nothing has been captured.
         LockFileError: The lock file cannot be read, or not be written.
         HomeError: The state directory cannot be used.
     """
     began = time.monotonic()
     options = options or RunOptions()
     heard = InTurn(listener or Silent())
+    cancellation = cancellation or Cancellation()
     with contextlib.ExitStack() as stack:
         stack.enter_context(home.lock(build_lock(project.namespace), exclusive=False))
         catalog = stack.enter_context(Catalog(home))
         path = options.lock or project.directory / LOCK_NAME
         read_or_begin(path, project.namespace)  # What cannot be read is said before anything runs.
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
-        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force)
+        source = None
+        if options.registry is not None:
+            source = Pulls(registry=options.registry, home=home, note=heard.note, cancellation=cancellation)
+        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force, source=source)
         credentials = read_all(prepared.to_capture, project=project.directory, environment=environment)
         catalog.add_lock_file(path.absolute(), project.namespace)
         builder = Builder(
@@ -105,7 +112,7 @@ def build(
             home=home,
             catalog=catalog,
             progress=heard,
-            cancellation=cancellation or Cancellation(),
+            cancellation=cancellation,
         )
         finished: dict[str, TemplateReport] = {}
 
@@ -150,7 +157,8 @@ def plan(
     options = options or RunOptions()
     with Catalog(home) as catalog:
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
-        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force)
+        source = Offers(registry=options.registry) if options.registry is not None else None
+        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force, source=source)
     planned = {item.name: prepared.report(prepared.planned(item)) for item in prepared.items}
     return Report(
         namespace=project.namespace,
@@ -251,4 +259,5 @@ def _identify(
         platform=options.platform or host_platform(),
         only=options.only,
         override=options.backend,
+        from_registry=options.registry is not None,
     )

@@ -19,6 +19,7 @@ from prewarm.inputs import FileDigests
 from prewarm.pipeline.keying import Keyed, choose_backends, compute_keys
 from prewarm.pipeline.presence import Choose, ask
 from prewarm.pipeline.selection import matching, parent_name, select
+from prewarm.pipeline.sources import Source, askable, refuse_without_registry
 from prewarm.pipeline.support import refuse_unsupported
 from prewarm.plan import Action, Found, PlanItem, Previous, Reason, Status, decide
 from prewarm.report import TemplateReport
@@ -140,7 +141,7 @@ class Prepared:
             if report.ref is None or template is None:
                 continue
             place = built[report.name] = Place(backend=report.backend, key=template.key)
-            if report.reason is Reason.FOUND:
+            if report.reason in {Reason.FOUND, Reason.FOUND_IN_REGISTRY}:
                 record = Record(namespace=namespace, place=place, name=report.name, ref=report.ref)
                 catalog.add(record, template.key_inputs)
         catalog.remember(namespace, self.identified.platform, built)
@@ -154,6 +155,7 @@ def identify(
     platform: str,
     only: Sequence[str] = (),
     override: str | None = None,
+    from_registry: bool = False,
 ) -> Identified:
     """Choose the backends and compute the keys.
 
@@ -163,13 +165,29 @@ def identify(
     """
     chosen, backends = choose_backends(select(project, only), choose, override=override)
     refuse_unsupported((one.definition, one.backend) for one in chosen)
+    if from_registry:
+        refuse_without_registry(one.backend for one in chosen)
     with FileDigests(home) as digests:
         keyed = compute_keys(chosen, project=project, platform=platform, digests=digests)
     return Identified(project=project, platform=platform, keyed=keyed, backends=backends)
 
 
-def prepare(identified: Identified, *, catalog: Catalog, only: Sequence[str] = (), force: bool = False) -> Prepared:
+def prepare(
+    identified: Identified,
+    *,
+    catalog: Catalog,
+    only: Sequence[str] = (),
+    force: bool = False,
+    source: Source | None = None,
+) -> Prepared:
     """Ask what is there and decide what to do.
+
+    Args:
+        identified: The sandboxes of the run.
+        catalog: What was captured on this machine.
+        only: As the run's.
+        force: As the run's.
+        source: Where to look for what would have to be captured.
 
     Raises:
         BackendUnavailableError: A backend does not answer.
@@ -191,4 +209,11 @@ def prepare(identified: Identified, *, catalog: Catalog, only: Sequence[str] = (
             previous[name] = Previous(place=built.place, inputs=inputs)
     forced = frozenset(matching(names, only) if only else names) if force else frozenset()
     items = decide(candidates, found=found, previous=previous, forced=forced)
+    if source is not None:
+        asked: set[Place] = set()
+        # Children after their parents: what stands on a parent that is captured is captured too.
+        while wanted := askable(items, asked):
+            asked.update(item.place for item in wanted)
+            found |= source.look(namespace, [(backends[item.place.backend], item) for item in wanted])
+            items = decide(candidates, found=found, previous=previous, forced=forced)
     return Prepared(identified=identified, found=found, items=items)

@@ -133,6 +133,11 @@ class DockerBackend:
 
         return pull(self._engine, template, registry, hear)
 
+    def offers(self, namespace: str, key: TemplateKey, registry: str) -> bool:
+        from prewarm.backends.docker.registry import offers
+
+        return offers(self._engine, namespace, key, registry)
+
     def fetch(self, namespace: str, key: TemplateKey, registry: str, hear: Callable[[str], None]) -> TemplateRef | None:
         from prewarm.backends.docker.registry import fetch
         from prewarm.errors import TemplateNotFoundError

@@ -58,6 +58,11 @@ def pull(engine: Engine, template: Traveller, registry: str, hear: Callable[[str
     return True
 
 
+def offers(engine: Engine, namespace: str, key: str, registry: str) -> bool:
+    """Say whether a registry has something under a key."""
+    return _remote_digest(engine, f"{remote_name(registry, namespace)}:{key}") is not None
+
+
 def fetch(engine: Engine, namespace: str, key: str, registry: str, hear: Callable[[str], None]) -> str:
     """Pull whatever a registry has under a key, check that it carries the key, publish it; give its image id.
 

@@ -39,6 +39,10 @@ class DockerStory(Story):
         if images := self.images():
             self.docker("rmi", "--force", *images)
 
+    def elsewhere(self, home):
+        """Give the same project as another machine has it, with a state directory of its own."""
+        return DockerStory(self.project, home)
+
     def end(self):
         super().end()
         self.forget()

@@ -82,6 +82,61 @@ def test_templates_travel_through_a_registry(docker_story, registry):
     assert story.statuses(STORY_TOKEN=TOKEN) == {"base": "reused", "analyst": "reused"}
 
 
+def test_a_build_takes_from_a_registry_what_it_would_have_to_capture(docker_story, registry, tmp_path):
+    story = docker_story("python")
+    story.build(STORY_TOKEN=TOKEN)
+    where = f"{registry}/{uuid.uuid4().hex[:8]}"
+    story.prewarm("push", where)
+    story.forget()
+    (story.project / "prewarm.lock").unlink()
+    elsewhere = story.elsewhere(tmp_path / "another-home")
+
+    planned = json.loads(elsewhere.prewarm("plan", "--from", where, "--json").stdout)["templates"]
+    nothing_moved = elsewhere.images()
+    # Nothing is captured: not even the secret has to be there.
+    built = json.loads(elsewhere.prewarm("build", "--from", where, "--json").stdout)["templates"]
+
+    assert {(one["status"], one["reason"]) for one in planned} == {("reused", "found in registry")}
+    assert nothing_moved == []
+    assert {(one["status"], one["reason"]) for one in built} == {("reused", "found in registry")}
+    assert "2 of 2 can be opened" in elsewhere.prewarm("check").stdout
+    assert elsewhere.inside("analyst", "cat", "motd.txt") == "hello\n"
+    elsewhere.end()
+
+
+def test_an_image_that_does_not_carry_the_key_is_not_taken_from_a_registry(docker_story, registry):
+    story = docker_story("python")
+    story.write(
+        "prewarm.yaml",
+        "version: 1\nnamespace: story-docker\nsandboxes:\n"
+        "  one: {base: 'prewarm-test/busybox:2', backend: docker, bootstrap: [{run: 'echo 1 > /workspace/x'}]}\n",
+    )
+    key = story.prewarm("keys").stdout.split()[0]
+    name = f"{registry}/{uuid.uuid4().hex[:8]}"
+    foreign = f"{name}/story-docker:{key}"
+    story.docker("tag", "prewarm-test/busybox:2", foreign)
+    story.docker("push", foreign)
+    story.docker("rmi", foreign)
+
+    (built,) = json.loads(story.prewarm("build", "--from", name, "--json").stdout)["templates"]
+
+    assert (built["status"], built["reason"]) == ("fresh", "corrupt")
+    assert "does not carry its key" in built["detail"]
+
+
+def test_a_backend_whose_templates_do_not_travel_refuses_a_registry(docker_story):
+    story = docker_story("python")
+    story.write(
+        "prewarm.yaml",
+        "version: 1\nnamespace: story-docker\nsandboxes:\n  one: {base: host, backend: memory, bootstrap: [{run: 'true'}]}\n",
+    )
+
+    failed = story.prewarm("build", "--from", "registry.example.org/team", code=2)
+
+    assert "templates of the memory backend do not come from a registry" in failed.stderr
+    assert not (story.project / "prewarm.lock").exists()
+
+
 def test_a_registry_without_the_template_says_so(docker_story, registry):
     story = docker_story("python")
     story.build(STORY_TOKEN=TOKEN)
