@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import posixpath
@@ -21,6 +22,9 @@ from prewarm.errors import PathEscapesError, SessionFileError, SessionFileNotFou
 CHUNK: Final = 1024 * 1024
 _SPOOL: Final = 8 * CHUNK
 _SAFE_BITS: Final = 0o777
+_LAST_TIME: Final = 1 << 33  # In the year 2242.
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def pack(source: Path, name: str | None = None) -> IO[bytes]:
@@ -143,7 +147,10 @@ def member_path(member: tarfile.TarInfo) -> str:
 
     Raises:
         PathEscapesError: Its name is absolute or leaves the root, or a hard link's target does; it is a device node.
+        SessionFileError: Its size is below zero.
     """
+    if member.size < 0:
+        raise SessionFileError(f"archive member '{member.name}' has no size that can be")
     for name in (member.name, *((member.linkname,) if member.islnk() else ())):
         if name.startswith("/") or "\0" in name or ".." in name.split("/"):
             raise PathEscapesError(f"archive member '{member.name}' leaves its root")
@@ -152,65 +159,117 @@ def member_path(member: tarfile.TarInfo) -> str:
     return posixpath.normpath(member.name)
 
 
+def member_time(member: tarfile.TarInfo) -> float:
+    """Give a member's time of change; 0 for what is no time, which an archive may say."""
+    return member.mtime if 0 <= member.mtime <= _LAST_TIME else 0.0
+
+
 def unpack(chunks: Iterable[bytes], target: Path) -> None:
-    """Unpack a tar stream into a directory of this machine, making it. Set-id bits are dropped.
+    """Unpack a tar stream into a directory of this machine, making it. Set-id bits are dropped; no link is followed.
 
     Raises:
-        PathEscapesError: A member, a link's target included, leaves the directory. What came before it stays.
+        PathEscapesError: A member, a link's target included, leaves it. What came before it stays.
         SessionFileError: Something cannot be written, or the stream is no archive.
     """
     try:
         target.mkdir(parents=True, exist_ok=True)
-        root = os.path.realpath(target)
-        modes: list[tuple[str, int, float]] = []
-        with tarfile.open(fileobj=io.BufferedReader(_Chunks(chunks), CHUNK), mode="r|") as tar:
-            for member in tar:
-                _extract(tar, member, root, modes)
-        for path, mode, modified in reversed(
-            modes
-        ):  # Children before parents, which may be read-only or get new times.
-            os.chmod(path, mode)
-            os.utime(path, (modified, modified))
-    except tarfile.TarError as error:
+        root = os.open(os.path.realpath(target), _DIRECTORY)
+        try:
+            later: list[tuple[str, tarfile.TarInfo]] = []
+            with tarfile.open(fileobj=io.BufferedReader(_Chunks(chunks), CHUNK), mode="r|") as tar:
+                for member in tar:
+                    _extract(tar, member, root, later)
+            for path, member in reversed(later):  # Children before parents, which may be read-only or get new times.
+                with _entered(root, path, member) as place:
+                    _finish(place, member)
+        finally:
+            os.close(root)
+    except (tarfile.TarError, ValueError) as error:
         raise SessionFileError(f"cannot unpack into {target}: {error}") from error
     except OSError as error:
         raise SessionFileError(f"cannot write {error.filename or target}: {error.strerror or error}") from error
 
 
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, root: str, modes: list[tuple[str, int, float]]) -> None:
-    path = os.path.join(root, member_path(member))
-    path = os.path.normpath(path)
-    parent = root if path == root else os.path.dirname(path)
-    if not _inside(os.path.realpath(parent), root):
-        raise PathEscapesError(f"archive member '{member.name}' leaves its root through a link")
-    os.makedirs(parent, exist_ok=True)
-    if member.isdir():
-        if os.path.islink(path):
-            os.unlink(path)
-        os.makedirs(path, exist_ok=True)
-        modes.append((path, member.mode & _SAFE_BITS, member.mtime))
-        return
-    if os.path.lexists(path):
-        os.unlink(path)
-    if member.issym():
-        if os.path.isabs(member.linkname) or not _inside(os.path.realpath(os.path.join(parent, member.linkname)), root):
-            raise PathEscapesError(f"link '{member.name}' in the archive points out of it, to '{member.linkname}'")
-        os.symlink(member.linkname, path)
-    elif member.islnk():
-        origin = os.path.realpath(os.path.join(root, member.linkname))
-        if not _inside(origin, root):
-            raise PathEscapesError(f"link '{member.name}' in the archive points out of it, to '{member.linkname}'")
-        os.link(origin, path)
-    else:
-        content = tar.extractfile(member)
-        with open(path, "xb") as file:
-            while content is not None and (chunk := content.read(CHUNK)):
-                file.write(chunk)
-        modes.append((path, member.mode & _SAFE_BITS, member.mtime))
+def _extract(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, root: int, later: list[tuple[str, tarfile.TarInfo]]
+) -> None:
+    path = member_path(member)
+    head, name = posixpath.split(path)
+    with _entered(root, head, member) as parent:
+        if not (member.isdir() and _is_directory_at(parent, name)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=parent)
+        if member.isdir():
+            with _entered(root, path, member):
+                later.append((path, member))
+        elif member.issym():
+            _check_link(member, head)
+            os.symlink(member.linkname, name, dir_fd=parent)
+        elif member.islnk():
+            _link(member, root, parent, name)
+        else:
+            content = tar.extractfile(member)
+            with open(os.open(name, _NEW_FILE, 0o600, dir_fd=parent), "wb") as file:
+                while content is not None and (chunk := content.read(CHUNK)):
+                    file.write(chunk)
+                file.flush()
+                _finish(file.fileno(), member)
 
 
-def _inside(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip("/") + "/")
+@contextlib.contextmanager
+def _entered(root: int, path: str, member: tarfile.TarInfo) -> Iterator[int]:
+    """Lend a directory below the root, entered part by part, made where it is missing.
+
+    Raises:
+        PathEscapesError: A part of it is a link. No honest archive has anything below a link.
+    """
+    place = os.dup(root)
+    try:
+        for name in path.split("/"):
+            if name in {"", "."}:
+                continue
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=place)
+            try:
+                below = os.open(name, _DIRECTORY, dir_fd=place)
+            except NotADirectoryError as error:
+                if stat.S_ISLNK(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
+                    raise PathEscapesError(f"archive member '{member.name}' leaves its root through a link") from error
+                raise
+            os.close(place)
+            place = below
+        yield place
+    finally:
+        os.close(place)
+
+
+def _check_link(member: tarfile.TarInfo, directory: str) -> None:
+    """Let a link lead below the root only: up first, never above the root, then down. Then links of links do too."""
+    parts = [part for part in member.linkname.split("/") if part not in {"", "."}]
+    up = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    depth = len([part for part in directory.split("/") if part])
+    if member.linkname.startswith("/") or up > depth or ".." in parts[up:]:
+        raise PathEscapesError(f"link '{member.name}' in the archive points out of it, to '{member.linkname}'")
+
+
+def _link(member: tarfile.TarInfo, root: int, parent: int, name: str) -> None:
+    head, origin = posixpath.split(posixpath.normpath(member.linkname))
+    with _entered(root, head, member) as place:
+        if not stat.S_ISREG(os.stat(origin, dir_fd=place, follow_symlinks=False).st_mode):
+            raise PathEscapesError(f"archive member '{member.name}' is a hard link to what is not a file")
+        os.link(origin, name, src_dir_fd=place, dst_dir_fd=parent, follow_symlinks=False)
+
+
+def _is_directory_at(parent: int, name: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _finish(descriptor: int, member: tarfile.TarInfo) -> None:
+    os.fchmod(descriptor, member.mode & _SAFE_BITS)
+    os.utime(descriptor, (member_time(member),) * 2)
 
 
 class _Chunks(io.RawIOBase):

@@ -67,9 +67,11 @@ class Bases:
             case host_base.KIND:
                 return self._host(base, host_paths, staging)
             case rootfs.KIND:
-                archive = Path(node.get("path").text())
+                archive, sha256 = Path(node.get("path").text()), node.get("sha256").text()
                 return self._unpacked(
-                    base, staging, lambda: ([self._sealed(staging, lambda to: rootfs.unpack(archive, to))], {})
+                    base,
+                    staging,
+                    lambda: ([self._sealed(staging, lambda to: rootfs.unpack(archive, to, sha256=sha256))], {}),
                 )
             case images.KIND:
                 return self._unpacked(

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import stat
 import time
 from pathlib import Path
 from typing import Final
@@ -43,7 +42,7 @@ def write_file(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Take a directory away, also one whose owner made parts of it unreadable; one that is gone is fine.
+    """Take a directory away, also one made unreadable, or deeper than can be walked; one that is gone is fine.
 
     Raises:
         OSError: It cannot be taken away.
@@ -56,34 +55,50 @@ def remove_tree(path: Path) -> None:
         except FileNotFoundError:  # Of the directory itself, or of a file that somebody else took away meanwhile.
             if not path.exists():
                 return
-        except PermissionError:
-            _open_up(path)
+        except (PermissionError, RecursionError):
+            _flatten(path)
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not left:  # Somebody put a file in; he finds out that all is gone.
+            if error.errno in {errno.EMFILE, errno.ENAMETOOLONG}:
+                _flatten(path)
+            elif error.errno != errno.ENOTEMPTY or not left:  # Somebody put a file in; he finds out that all is gone.
                 raise
-            time.sleep(_PAUSE_S)
+            else:
+                time.sleep(_PAUSE_S)
         else:
             return
     shutil.rmtree(path)
 
 
-def _open_up(path: Path) -> None:
-    waiting = [path]
+def _flatten(path: Path) -> None:
+    """Open every directory up and move it to the top, so that none is too closed or too deep to be taken away."""
+    path.chmod(0o700)
+    waiting = _directories(str(path))
     while waiting:
         directory = waiting.pop()
-        directory.chmod(0o700)
-        with os.scandir(directory) as entries:
-            waiting.extend(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+        os.chmod(directory, 0o700)
+        for place in _directories(directory):
+            os.chmod(place, 0o700)  # A directory moves only where it may be written itself.
+            beside = f"{path}/.{os.urandom(8).hex()}"
+            os.rename(place, beside)
+            waiting.append(beside)
+
+
+def _directories(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def tree_size(path: Path) -> int:
     """Give the bytes of all files below a directory, as far as they can be seen."""
     total = 0
-    for directory, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(OSError):
-                status = os.lstat(os.path.join(directory, name))
-                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    waiting = [str(path)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
     return total
 
 

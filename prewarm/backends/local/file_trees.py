@@ -8,8 +8,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, Final
 
-from prewarm.backends.local.inside import make_directories, own
-from prewarm.backends.tree import member_path
+from prewarm.backends.local.inside import is_of_proc, make_directories, own
+from prewarm.backends.tree import member_path, member_time
 from prewarm.errors import PathEscapesError, SessionFileError
 
 _CHUNK: Final = 1024 * 1024
@@ -41,13 +41,13 @@ def unpack(directory: int, archive: IO[bytes], owner: tuple[int, int] | None, *,
                 _put(tar, member, directory, path, owner)
                 if member.isdir():
                     later.append((path, member))
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:
         raise SessionFileError(f"cannot unpack into {shown}: {error}") from error
     for path, member in reversed(later):  # Children before parents, which may be read-only or get new times.
         place = make_directories(directory, path, owner, beneath=True)
         try:
             os.chmod(f"/proc/self/fd/{place}", member.mode & 0o7777)
-            os.utime(f"/proc/self/fd/{place}", (member.mtime, member.mtime))
+            os.utime(f"/proc/self/fd/{place}", (member_time(member),) * 2)
         finally:
             os.close(place)
 
@@ -105,7 +105,7 @@ def _write(
         file.flush()
         own(file.fileno(), owner)
         os.fchmod(file.fileno(), member.mode & 0o7777)
-        os.utime(file.fileno(), (member.mtime, member.mtime))
+        os.utime(file.fileno(), (member_time(member),) * 2)
 
 
 def pack(place: int, name: str) -> Iterator[bytes]:
@@ -113,8 +113,11 @@ def pack(place: int, name: str) -> Iterator[bytes]:
 
     Raises:
         OSError: Something cannot be read.
-        SessionFileError: A file became shorter while it was read.
+        SessionFileError: A file became shorter while it was read; it is one of ``/proc``, where sizes are not what can
+            be read, and whoever reads may be root of this machine.
     """
+    if is_of_proc(place):
+        raise SessionFileError(f"cannot pack {name or '/'}: it is of /proc", hint="read it with a command")
     if stat.S_ISDIR(os.fstat(place).st_mode):
         yield from _pack_directory(place, "")
     else:
@@ -129,6 +132,8 @@ def _pack_directory(place: int, prefix: str) -> Iterator[bytes]:
             inner = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
             try:
                 status = os.fstat(inner)
+                if is_of_proc(inner):
+                    continue
                 if stat.S_ISDIR(status.st_mode):
                     yield _header(prefix + name, status, tarfile.DIRTYPE)
                     yield from _pack_directory(inner, f"{prefix}{name}/")

@@ -8,9 +8,13 @@ resolved to a digest for the key, and the blobs are fetched when the base is fir
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import io
 import json
+import os
 import re
+import stat
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from prewarm.backends.local import rootfs
+from prewarm.backends.local.openat2 import openat2
 from prewarm.document import Node, parse
 from prewarm.errors import CaptureFailedError, UnkeyableInputError
 from prewarm.request import ResolvedBase
@@ -30,7 +35,7 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _INDEXES: Final = frozenset(
     ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 )
-_CHUNK: Final = 1024 * 1024
+_LARGEST: Final = 16 * 1024 * 1024  # Of an index, a manifest or a configuration.
 _NESTING: Final = 4
 
 
@@ -92,6 +97,10 @@ def resolve(reference: str, *, project: Path, platform: str, sha256: Callable[[P
     )
 
 
+def _unpack_layer(path: Path, digest: str, target: Path) -> None:
+    rootfs.unpack(path, target, whiteouts=True, sha256=digest.removeprefix("sha256:"))
+
+
 def _path_and_tag(project: Path, rest: str) -> tuple[Path, str | None]:
     """Split ``./layout:tag``; a path that exists as it stands has no tag."""
     if not (project / rest).exists() and ":" in rest.rpartition("/")[2]:
@@ -121,7 +130,7 @@ def unpack(
             layers = []
             for blob in image.layers:
                 path = blobs.fetch(blob, scratch)
-                layers.append(seal(lambda to, path=path: rootfs.unpack(path, to, whiteouts=True)))  # type: ignore[misc]
+                layers.append(seal(functools.partial(_unpack_layer, path, blob)))
                 if path.is_relative_to(scratch):
                     path.unlink()
     except (OSError, ValueError, tarfile.TarError) as error:
@@ -164,7 +173,7 @@ class Layout:
             ValueError: There is none, or there are several.
         """
         found = []
-        for item in parse((self._path / "index.json").read_bytes()).get("manifests").items():
+        for item in parse(self._content("index.json")).get("manifests").items():
             names = item.object().get("annotations")
             name = names.get("org.opencontainers.image.ref.name") if isinstance(names, Mapping) else None
             if tag is None or name == tag:
@@ -174,19 +183,39 @@ class Layout:
         return found[0]
 
     def read(self, digest: str) -> bytes:
-        content = self._blob(digest).read_bytes()
+        content = self._content(_blob(digest))
         check(digest, hashlib.sha256(content).hexdigest())
         return content
 
     def fetch(self, digest: str, directory: Path) -> Path:
         del directory
-        path = self._blob(digest)
-        with path.open("rb") as file:
+        with self._opened(_blob(digest)) as file:
             check(digest, hashlib.file_digest(file, "sha256").hexdigest())
-        return path
+        return self._path / _blob(digest)
 
-    def _blob(self, digest: str) -> Path:
-        return self._path / "blobs" / "sha256" / digest.removeprefix("sha256:")
+    def _content(self, name: str) -> bytes:
+        with self._opened(name) as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise ValueError(f"{name} has more than {_LARGEST} bytes")
+        return content
+
+    @contextlib.contextmanager
+    def _opened(self, name: str) -> Iterator[io.BufferedReader]:
+        """Lend a file of the layout; neither a link that leaves it nor a fifo is one."""
+        root = os.open(self._path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = openat2(root, name.encode(), os.O_RDONLY | os.O_NONBLOCK, beneath=True)
+        finally:
+            os.close(root)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError(f"{name} is no file")
+            yield file
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
 
 def check(digest: str, found: str) -> None:

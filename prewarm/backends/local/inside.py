@@ -13,10 +13,11 @@ import stat
 from collections.abc import Iterator
 from typing import Final
 
-from prewarm.backends.local.openat2 import openat2
+from prewarm.backends.local.openat2 import filesystem, openat2
 from prewarm.errors import PathEscapesError, SessionFileError, SessionFileNotFoundError
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
+_PROC: Final = 0x9FA0
 _QUIET: Final = os.O_NONBLOCK | os.O_NOCTTY  # Neither waits for the other end of a fifo nor takes a terminal.
 
 
@@ -27,6 +28,10 @@ def translated(doing: str, path: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise SessionFileNotFoundError(f"{path} does not exist in the session") from error
+    except RecursionError as error:
+        raise SessionFileError(
+            f"cannot {doing} {path}: it is nested too deeply", hint="do it with a command"
+        ) from error
     except OSError as error:
         if error.errno == errno.EXDEV:
             raise PathEscapesError(f"cannot {doing} {path}: a link leads out of it") from error
@@ -42,7 +47,7 @@ def open_regular(root: int, path: bytes) -> int:
     """
     place = openat2(root, path, os.O_PATH)
     try:
-        _refuse_special(root, place, path)
+        _refuse_special(place, path)
         return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC | _QUIET)
     finally:
         os.close(place)
@@ -62,9 +67,15 @@ def open_for_writing(root: int, path: bytes) -> tuple[int, bool]:
     try:
         place = openat2(root, path, os.O_PATH)
     except FileNotFoundError:  # A link to what is not there yet.
-        return openat2(root, path, os.O_WRONLY | os.O_CREAT | _QUIET, 0o600), True
+        made = openat2(root, path, os.O_WRONLY | os.O_CREAT | _QUIET, 0o600)
+        try:
+            _refuse_special(made, path)  # Unless somebody has turned it meanwhile.
+        except BaseException:
+            os.close(made)
+            raise
+        return made, True
     try:
-        _refuse_special(root, place, path)
+        _refuse_special(place, path)
         return os.open(f"/proc/self/fd/{place}", os.O_WRONLY | os.O_CLOEXEC | _QUIET), False
     finally:
         os.close(place)
@@ -85,22 +96,38 @@ def make_directories(
     Raises:
         OSError: One of them cannot be made, or is there and no directory.
     """
-    with contextlib.suppress(FileNotFoundError):
-        return openat2(root, path, _DIRECTORY, beneath=beneath)
-    head, name = os.path.split(path)
-    parent = make_directories(root, head, owner, beneath=beneath)
+    missing: list[bytes] = []
+    at = path
+    while (place := _directory(root, at, beneath=beneath)) is None:
+        missing.append(at)
+        at = os.path.dirname(at)
+    for at in reversed(missing):
+        try:
+            _make(place, os.path.basename(at), owner, mode if at == path else 0o755)
+        finally:
+            os.close(place)
+        place = openat2(root, at, _DIRECTORY, beneath=beneath)
+    return place
+
+
+def _directory(root: int, path: bytes, *, beneath: bool) -> int | None:
     try:
-        with contextlib.suppress(FileExistsError):  # Somebody else made it; or it is a link to nothing, found below.
-            os.mkdir(name, 0o700, dir_fd=parent)
-            made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-            try:
-                own(made, owner)
-                os.fchmod(made, mode)
-            finally:
-                os.close(made)
-    finally:
-        os.close(parent)
-    return openat2(root, path, _DIRECTORY, beneath=beneath)
+        return openat2(root, path, _DIRECTORY, beneath=beneath)
+    except FileNotFoundError:
+        if not path.strip(b"/"):  # The root itself has gone.
+            raise
+        return None
+
+
+def _make(parent: int, name: bytes, owner: tuple[int, int] | None, mode: int) -> None:
+    with contextlib.suppress(FileExistsError):  # Somebody else made it; or it is a link to nothing, found later.
+        os.mkdir(name, 0o700, dir_fd=parent)
+        made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        try:
+            own(made, owner)
+            os.fchmod(made, mode)
+        finally:
+            os.close(made)
 
 
 def own(descriptor: int, owner: tuple[int, int] | None) -> None:
@@ -116,23 +143,17 @@ def write_all(file: io.FileIO, data: bytes) -> None:
         view = view[file.write(view) or 0 :]
 
 
-def _refuse_special(root: int, place: int, path: bytes) -> None:
+def _refuse_special(place: int, path: bytes) -> None:
     status = os.fstat(place)
     shown = os.fsdecode(path)
     if stat.S_ISDIR(status.st_mode):
         raise SessionFileError(f"cannot open {shown}: it is a directory")
     if not stat.S_ISREG(status.st_mode):
         raise SessionFileError(f"cannot open {shown}: it is not a file")
-    if status.st_dev != os.fstat(root).st_dev and status.st_dev == _proc_device(root):
+    if is_of_proc(place):
         raise SessionFileError(f"cannot open {shown}: it is a file of /proc", hint="read it with a command")
 
 
-def _proc_device(root: int) -> int | None:
-    try:
-        place = openat2(root, b"proc", os.O_PATH)
-    except OSError:
-        return None
-    try:
-        return os.fstat(place).st_dev
-    finally:
-        os.close(place)
+def is_of_proc(place: int) -> bool:
+    """Say whether an open file is one of a ``/proc``, the sandbox's own or this machine's."""
+    return filesystem(place) == _PROC

@@ -1,4 +1,4 @@
-"""The system call ``openat2``: paths that the kernel keeps inside a root, whatever links it finds there."""
+"""System calls that Python lacks: ``openat2``, which keeps paths inside a root whatever links it finds, and ``fstatfs``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ _NUMBER: Final = 437  # On every architecture.
 _NO_MAGIC_LINKS: Final = 0x02
 _BENEATH: Final = 0x08
 _IN_ROOT: Final = 0x10
+_STATFS_BYTES: Final = 256  # More than any machine needs.
 _CREATING: Final = os.O_CREAT | getattr(os, "O_TMPFILE", 0) & ~os.O_DIRECTORY
 
 
@@ -46,6 +47,19 @@ def openat2(root: int, path: bytes, flags: int, mode: int = 0, *, beneath: bool 
         number = ctypes.get_errno()
         if number not in {4, 11}:  # EINTR, and EAGAIN where a rename raced with the walk: both ask to try again.
             raise OSError(number, os.strerror(number), os.fsdecode(path))
+
+
+def filesystem(place: int) -> int:
+    """Say what kind of filesystem an open file is on: the number that ``statfs`` gives.
+
+    Raises:
+        OSError: It cannot be asked.
+    """
+    found = ctypes.create_string_buffer(_STATFS_BYTES)
+    if _LIBC.fstatfs(ctypes.c_int(place), found) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return ctypes.c_long.from_buffer(found).value
 
 
 def is_available() -> bool:

@@ -7,6 +7,8 @@ bits are dropped where all files have one owner, and owners are kept where this 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import IO, Final
 
 from prewarm.backends.local.identity import identity_of_this_process
 from prewarm.backends.local.inside import make_directories
+from prewarm.backends.tree import member_time
 from prewarm.errors import CaptureFailedError, PathEscapesError
 
 KIND: Final = "rootfs"
@@ -27,44 +30,91 @@ WHITEOUT: Final = ".wh."
 OPAQUE_MARK: Final = ".wh..wh..opq"
 
 
-def unpack(archive: Path, target: Path, *, whiteouts: bool = False) -> None:
+def unpack(archive: Path, target: Path, *, whiteouts: bool = False, sha256: str | None = None) -> None:
     """Unpack an archive into an empty directory.
 
     Args:
         archive: The file.
         target: The directory.
         whiteouts: Whether names beginning with ``.wh.`` stand for deletions, as in the layers of images.
+        sha256: What the bytes of the file must have, all of them, as they are unpacked.
 
     Raises:
-        CaptureFailedError: It is no archive, or cannot be written.
+        CaptureFailedError: It is no archive, another one than was looked at before, or cannot be written.
         PathEscapesError: A member leaves the root.
     """
     try:
-        with archive.open("rb") as file, decompressed(file) as stream:
-            _Unpacking(target, whiteouts=whiteouts).run(stream)
-    except (tarfile.TarError, EOFError) as error:
+        with archive.open("rb") as file:
+            digested = _Digested(file)
+            with decompressed(digested, file) as stream:
+                _Unpacking(target, whiteouts=whiteouts).run(stream)
+            if sha256 is not None and digested.rest() != sha256:
+                raise CaptureFailedError(f"{archive.name} has changed since it was looked at", hint="build again")
+    except (tarfile.TarError, EOFError, ValueError) as error:
         raise CaptureFailedError(f"{archive.name} is no archive that can be unpacked: {error}") from error
     except OSError as error:
         raise CaptureFailedError(f"{archive.name} could not be unpacked: {error}") from error
 
 
+class _Digested(io.RawIOBase):
+    """A file that is digested while it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    def rest(self) -> str:
+        """Read what is left; give the sha256 of all."""
+        while self.read(_CHUNK):
+            pass
+        return self._digest.hexdigest()
+
+
 @contextlib.contextmanager
-def decompressed(file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Lend a stream of what is in a file, whatever it is compressed with."""
+def decompressed(stream: io.RawIOBase, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Lend a stream of what is in a file, whatever it is compressed with.
+
+    Args:
+        stream: Reads the file.
+        file: At its beginning.
+
+    Raises:
+        tarfile.ReadError: What is compressed is damaged.
+    """
     start = file.read(4)
     file.seek(0)
     if start.startswith(_GZIP):
         import gzip
+        import zlib
 
-        with gzip.open(file, "rb") as stream:
-            yield stream  # type: ignore[misc] # GzipFile reads like any other.
+        try:
+            with gzip.GzipFile(fileobj=stream, mode="rb") as plain:
+                yield plain  # type: ignore[misc] # GzipFile reads like any other.
+        except zlib.error as error:
+            raise tarfile.ReadError(str(error)) from error
     elif start == _ZSTD:
         import zstandard
 
-        with zstandard.ZstdDecompressor().stream_reader(file, closefd=False, read_across_frames=True) as reader:
-            yield reader
+        try:
+            unpacker = zstandard.ZstdDecompressor()
+            with unpacker.stream_reader(
+                stream,  # type: ignore[arg-type] # It reads like any other.
+                closefd=False,
+                read_across_frames=True,
+            ) as reader:
+                yield reader
+        except zstandard.ZstdError as error:
+            raise tarfile.ReadError(str(error)) from error
     else:
-        yield file
+        yield stream  # type: ignore[misc] # It reads like any other.
 
 
 class _Unpacking:
@@ -93,6 +143,8 @@ class _Unpacking:
             os.close(root)
 
     def _put(self, root: int, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        if member.size < 0:
+            raise tarfile.ReadError(f"'{member.name}' has no size that can be")
         path = _inside(member.name, member)
         if member.ischr() or member.isblk():
             return
@@ -103,7 +155,7 @@ class _Unpacking:
         parent = make_directories(root, head, None)
         try:
             if self._whiteouts and os.fsdecode(name).startswith(WHITEOUT):
-                self._whiteout(parent, os.fsdecode(name))
+                self._whiteout(parent, os.fsdecode(name), member)
             elif member.isdir():
                 _directory(parent, name)
                 self._directories.append((path, member))
@@ -118,7 +170,7 @@ class _Unpacking:
             os.symlink(os.fsencode(member.linkname), name, dir_fd=parent)
             if self._many:
                 os.chown(name, *_owner(member), dir_fd=parent, follow_symlinks=False)
-            os.utime(name, (member.mtime, member.mtime), dir_fd=parent, follow_symlinks=False)
+            os.utime(name, (member_time(member),) * 2, dir_fd=parent, follow_symlinks=False)
         elif member.islnk():
             head, origin = os.path.split(_inside(member.linkname, member))
             place = make_directories(root, head, None)
@@ -141,13 +193,15 @@ class _Unpacking:
         if self._many:
             os.chown(path, *_owner(member))
         os.chmod(path, member.mode & (0o7777 if self._many else 0o1777))
-        os.utime(path, (member.mtime, member.mtime))
+        os.utime(path, (member_time(member),) * 2)
 
-    def _whiteout(self, parent: int, name: str) -> None:
+    def _whiteout(self, parent: int, name: str, member: tarfile.TarInfo) -> None:
         if name == OPAQUE_MARK:
             os.setxattr(f"/proc/self/fd/{parent}", _OPAQUE, b"y")
         else:
             gone = name.removeprefix(WHITEOUT).encode("utf-8", "surrogateescape")
+            if gone in {b"", b".", b".."}:
+                raise PathEscapesError(f"archive member '{member.name}' deletes what is not below it")
             _clear(parent, gone)
             os.mknod(gone, 0o600 | 0o020000, 0, dir_fd=parent)
 
