@@ -19,7 +19,7 @@ bridge=${PREWARM_TEST_BRIDGE_NAME:-prewarm0}  # "none": an engine without a netw
 bridge_address=${PREWARM_TEST_BRIDGE:-172.31.241.1/24}
 registry_port=${PREWARM_TEST_REGISTRY_PORT:-5957}
 engine_packages="docker.io docker-cli docker-buildx containerd"
-host_packages="runc iptables iproute2 tini busybox-static mmdebstrap docker-registry ca-certificates runsc"
+host_packages="runc iptables iproute2 tini busybox-static mmdebstrap docker-registry ca-certificates openssl openssh-client runsc"
 
 say() { printf 'services: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -67,6 +67,18 @@ CONF
   rm -rf "$apt"
   ln -sf /usr/bin/tini-static "$cache/engine/usr/bin/docker-init"
   touch "$cache/engine/.complete"
+}
+
+# For ssh to an engine: unpacked, never installed, so that no server runs that nobody asked for.
+unpack_sshd() {
+  [ -e "$cache/sshd/.complete" ] && return
+  say "fetching sshd"
+  rm -rf "$cache/sshd" && mkdir -p "$cache/sshd/debs"
+  (cd "$cache/sshd/debs" && apt-get download -qq -o APT::Sandbox::User=root openssh-server libwrap0) >&2
+  local deb
+  for deb in "$cache"/sshd/debs/*.deb; do dpkg -x "$deb" "$cache/sshd"; done
+  rm -rf "$cache/sshd/debs"
+  touch "$cache/sshd/.complete"
 }
 
 make_base_images() {
@@ -172,6 +184,7 @@ up() {
   [ -e "$run/config/config.json" ] || echo '{}' >"$run/config/config.json"
   install_host_packages
   unpack_engine
+  unpack_sshd
   make_base_images
   ln -sf "$cache/engine/usr/libexec/docker/cli-plugins/docker-buildx" "$run/config/cli-plugins/docker-buildx"
   start_engine
@@ -210,6 +223,7 @@ export PATH='$cache/engine/usr/bin':"\$PATH"
 export PREWARM_TEST_REGISTRY='127.0.0.1:$registry_port'
 export PREWARM_TEST_DEBIAN='prewarm-test/debian:bookworm'
 export PREWARM_TEST_BUSYBOX='prewarm-test/busybox:2'
+export PREWARM_TEST_SSHD='$cache/sshd'
 export PREWARM_TEST_ENGINE_PID='$run/docker.pid'
 CONF
 }

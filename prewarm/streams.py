@@ -104,7 +104,8 @@ class _Collector:
                 # Also where there is always something to read: what a command left behind may write for ever.
                 if ended_at is None and (not events or now >= look_at):
                     look_at = now + _POLL_S
-                    ended_at = now if self._process.wait(0) is not None else None
+                    # The clock again: asking may take longer than the grace for what is still on its way.
+                    ended_at = time.monotonic() if self._process.wait(0) is not None else None
                 heard_at = now if events else heard_at
                 for ready, _ in events:
                     done = self._feed(ready.fd) if ready.data is None else self._take(ready.fd, ready.data)

@@ -29,6 +29,7 @@ class RawApi(Protocol):
     """What the SDK's client has and its stubs do not name: requests that it offers no call for."""
 
     timeout: float
+    _version: str
 
     def _url(self, path: str, *arguments: str) -> str: ...
     def _post_json(self, url: str, data: Mapping[str, object], **options: object) -> Response: ...
@@ -81,36 +82,42 @@ class Engine:
 
 def _connect(environment: Mapping[str, str]) -> APIClient:
     from docker.api.client import APIClient
-    from docker.errors import DockerException, TLSParameterError
-    from docker.tls import TLSConfig
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    from prewarm.backends.docker.channels import ChannelAdapter, find
 
     place = endpoint.find(environment)
     try:
-        tls = TLSConfig(client_cert=place.client_cert, ca_cert=place.ca_cert, verify=True) if place.tls else None
-    except TLSParameterError as error:
+        channels = find(place, environment)
+    except OSError as error:
         raise BackendUnavailableError(
             f"the certificates for the Docker engine at {place.url} cannot be used: {error}",
             hint="check DOCKER_CERT_PATH or the Docker context",
         ) from error
     _knock(place.url)
-    with translated():
+    with translated(), contextlib.ExitStack() as failed:
         try:
+            # Named, the version is not asked for: the SDK leaves a connection open where nobody answers that.
             api = APIClient(
-                base_url=place.url,
-                version="auto",
+                base_url="unix:///over-a-channel" if channels else place.url,
+                version=".".join(map(str, OLDEST_API)),
                 timeout=API_TIMEOUT_S,  # type: ignore[arg-type] # typeshed says int; it goes to requests.
-                tls=tls or False,
                 num_pools=_POOL,
-                use_ssh_client=place.url.startswith("ssh://"),
             )
-        except DockerException as error:
+            failed.callback(api.close)
+            if channels is not None:
+                api.mount("http+docker://", ChannelAdapter(channels, connections=_POOL, timeout_s=API_TIMEOUT_S))
+            version = str(api.version(api_version=False)["ApiVersion"])
+        except (DockerException, RequestException, KeyError) as error:
             raise _unreachable(place.url, error) from error
-    if version_numbers(api.api_version) < OLDEST_API:
-        api.close()
-        raise BackendUnavailableError(
-            f"the Docker engine at {place.url} is too old: it speaks API {api.api_version}",
-            hint="prewarm needs Docker 20.10 or newer (API 1.41)",
-        )
+        if version_numbers(version) < OLDEST_API:
+            raise BackendUnavailableError(
+                f"the Docker engine at {place.url} is too old: it speaks API {version}",
+                hint="prewarm needs Docker 20.10 or newer (API 1.41)",
+            )
+        raw(api)._version = version  # noqa: SLF001 - what the SDK itself would have set.
+        failed.pop_all()
     return api
 
 
@@ -159,7 +166,16 @@ def refused(error: Exception) -> PrewarmError:
 
 
 def _unreachable(url: str, error: Exception) -> BackendUnavailableError:
+    import ssl
+
+    from prewarm.backends.docker.channels import ChannelError
+
     for cause in _causes(error):
+        if isinstance(cause, ChannelError):
+            return BackendUnavailableError(
+                f"the Docker engine at {url} cannot be reached: {cause}",
+                hint=f"try 'docker --host {url} version': ssh must get in without asking",
+            )
         if isinstance(cause, PermissionError):
             return BackendUnavailableError(
                 f"no permission to use the Docker engine at {url}",
@@ -174,6 +190,11 @@ def _unreachable(url: str, error: Exception) -> BackendUnavailableError:
             return BackendUnavailableError(
                 f"the Docker engine at {url} cannot be reached: {cause.strerror}",
                 hint="check the network, and DOCKER_HOST or the Docker context",
+            )
+        if isinstance(cause, ssl.SSLError):
+            return BackendUnavailableError(
+                f"the Docker engine at {url} and this client do not trust each other: {cause}",
+                hint="check DOCKER_CERT_PATH or the Docker context: ca.pem, cert.pem, key.pem, and the name in the address",
             )
     return BackendUnavailableError(
         f"the Docker engine at {url} does not answer: {error}",
