@@ -45,19 +45,30 @@ class Redactor:
     """Replaces secret values in text. Values shorter than four characters are left alone: they are in every text.
 
     Args:
-        secrets: Values to hide; each line of a value of several lines is hidden as well.
+        secrets: Values to hide; each line of a value of several lines is hidden as well, and all of them also as JSON, URLs
+            and Python write them.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         parts: set[str] = set()
         for secret in secrets:
             parts.update((secret, secret.strip(), *secret.splitlines()))
+        parts.update([written for part in parts for written in _ways_to_write(part)])
         self._parts = sorted((p for p in parts if len(p) >= _SHORTEST_SECRET), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         for part in self._parts:
             text = text.replace(part, REDACTED)
         return text
+
+
+def _ways_to_write(text: str) -> tuple[str, ...]:
+    if text.isalnum() and text.isascii():
+        return ()
+    import json
+    from urllib.parse import quote
+
+    return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, safe=""), repr(text)[1:-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
