@@ -57,7 +57,7 @@ def test_forbidden_user_namespaces_are_told_with_the_switch(tmp_path, monkeypatc
 
     switch = tmp_path / "switch"
     switch.write_text("1\n")
-    monkeypatch.setattr(holder, "start", refuse)
+    monkeypatch.setattr(holder, "lent", refuse)
     monkeypatch.setattr(checking, "_SWITCHES", ((str(switch), "1", "sysctl the.switch=0"),))
     said = found(tmp_path)["sandbox"]
     assert "Permission denied" in said.detail

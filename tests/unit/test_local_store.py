@@ -218,26 +218,37 @@ Workplace(backend, host(backend, Path({home!r})), "unit").capture(shell("echo be
 """
 
 
-def test_what_a_killed_capture_left_is_litter_and_goes(place, tmp_path):
+def test_a_killed_capture_takes_its_sandbox_along_and_leaves_litter_that_goes(place, tmp_path):
     script = KILLED.format(path=sys.path, home=str(tmp_path / "home"))
     child = subprocess.Popen([sys.executable, "-c", script])
     stagings = place.backend.store.stagings
     assert eventually(lambda: list(stagings.glob("*/upper/srv/begun")), 30)
     assert not place.backend.litter()
+    assert holders_over(tmp_path)
     child.send_signal(signal.SIGKILL)
     child.wait()
 
+    assert eventually(lambda: not holders_over(tmp_path))
     found = place.backend.litter()
-
     assert [piece.description for piece in found if "half a capture" in piece.description]
-    (holder,) = stagings.glob("*/holder")
-    pid = int(holder.read_text().split()[0])
     for piece in found:
         piece.remove()
         piece.remove()
     assert not place.backend.litter()
     assert not entries(stagings)
-    assert eventually(lambda: not _runs(pid))
+
+
+def holders_over(tmp_path):
+    """The processes that hold a sandbox over this home."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline") as line, open(f"/proc/{name}/mountinfo") as mounts:
+                if line.read() == "prewarm\0" and f"upperdir=/oldroot{tmp_path}" in mounts.read():
+                    found.append(int(name))
+        except OSError:
+            continue
+    return found
 
 
 def test_what_is_only_there_for_a_moment_is_litter_once_its_maker_is_dead(place, tmp_path):

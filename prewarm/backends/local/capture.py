@@ -117,7 +117,7 @@ class _Place:
 
     @contextlib.contextmanager
     def sandbox(self, user: str, network: Network, secrets: Mapping[str, bytes] | None = None) -> Iterator[Sandbox]:
-        """Lend a sandbox; all that runs in it is killed at the end."""
+        """Lend a sandbox; all that runs in it is killed at the end, or where the builder is killed."""
         view = view_of(
             self._layers,
             self._staging.path / "upper",
@@ -126,18 +126,13 @@ class _Place:
             network=network,
             secrets=secrets,
         )
-        holder = holders.start(
-            view, self._machine.identity, lambda made: self._staging.note_holder(made.pid, made.started)
-        )
-        try:
+        with holders.lent(view, self._machine.identity) as holder:
             surroundings = Surroundings(user=user, network=network, environment=self._ground.environment)
             sandbox = Sandbox(holder, self._machine, surroundings, lambda _: _nothing)
             if sandbox.owner is not None:
                 for path in view.secrets:
                     seeding.give(sandbox, path, sandbox.owner)
             yield sandbox
-        finally:
-            holder.kill()
 
 
 def _nothing() -> None:

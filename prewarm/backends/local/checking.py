@@ -115,7 +115,8 @@ def _sandbox(home: Path) -> Finding:
             network=Network.NONE,
             hostname="check",
         )
-        holders.start(view, identity_of_this_process(), None)
+        with holders.lent(view, identity_of_this_process()):
+            pass
     except (PrewarmError, TimeoutError) as error:
         return Finding(subject="sandbox", ok=False, detail=str(error), hint=_why_not())
     finally:

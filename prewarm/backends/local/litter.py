@@ -15,7 +15,7 @@ from prewarm.backends.capturing import Litter
 from prewarm.backends.local.disk import entries, is_orphan, remove_tree, tree_size
 from prewarm.backends.local.processes import kill_process, start_time
 from prewarm.backends.local.sessions import Sessions
-from prewarm.backends.local.store import CHECK_PREFIX, Staging, Store, end_staging, kept_by, layer_name
+from prewarm.backends.local.store import CHECK_PREFIX, Staging, Store, kept_by, layer_name
 from prewarm.backends.local.templates import Templates, layers_from, named_by
 from prewarm.document import parse
 from prewarm.errors import TemplateInUseError, TemplateNotFoundError
@@ -70,7 +70,7 @@ class Cleaner:
             bases = [path for path in self._unused_bases() if time.time() - path.stat().st_mtime > _BASE_KEPT_S]
         for path in abandoned:
             yield Litter(
-                description=f"half a capture ({path.name})", size=tree_size(path), remove=self._later(end_staging, path)
+                description=f"half a capture ({path.name})", size=tree_size(path), remove=self._later(remove_tree, path)
             )
         for path in unneeded:
             yield Litter(
@@ -174,7 +174,7 @@ class Cleaner:
     def _stray_holders(self) -> Iterator[Litter]:
         """Find holders of this store that no session and no capture knows: their client was killed as it started them."""
         for name in os.listdir("/proc"):
-            if name.isdigit() and (place := self._held(int(name))) is not None and not _knows(place, int(name)):
+            if name.isdigit() and (place := self._held(int(name))) is not None and not self._knows(place, int(name)):
                 started = start_time(int(name))
                 if started is not None:
                     yield Litter(
@@ -182,6 +182,15 @@ class Cleaner:
                         size=0,
                         remove=functools.partial(kill_process, int(name), started),
                     )
+
+    def _knows(self, place: Path, pid: int) -> bool:
+        """Say whether a session, a capture or a check that lives holds this sandbox."""
+        if place.parent == self._store.sessions:
+            return self._sessions.knows(place.name, pid)
+        if place.name.startswith(CHECK_PREFIX):
+            return not is_orphan(place)
+        with self._store.changing():
+            return place.exists() and place not in self._store.abandoned()
 
     def _held(self, pid: int) -> Path | None:
         """Give the directory of this store that a holder holds a sandbox over."""
@@ -205,10 +214,3 @@ def _base_layers(path: Path) -> tuple[str, ...]:
         return layers_from(parse(path.read_bytes()))
     except (OSError, ValueError):
         return ()
-
-
-def _knows(place: Path, pid: int) -> bool:
-    try:
-        return (place / "holder").read_text(encoding="ascii").split()[0] == str(pid)
-    except (OSError, IndexError):
-        return False

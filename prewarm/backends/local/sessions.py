@@ -105,6 +105,15 @@ class Sessions:
                     found.append(directory.name)
         return found
 
+    def knows(self, identity: str, pid: int) -> bool:
+        """Say whether a process holds a session; also while somebody is starting or ending it."""
+        try:
+            with self._lock(identity, timeout=0):
+                recorded = _recorded_holder(self._store.sessions / identity)
+        except TimeoutError:
+            return True
+        return recorded is not None and recorded.pid == pid
+
     def templates_in_use(self) -> Iterator[Template]:
         """Give the templates that sessions stand on; call while the store is ``changing``."""
         for directory in entries(self._store.sessions):

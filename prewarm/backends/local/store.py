@@ -40,7 +40,6 @@ from prewarm.backends.local.layers import (
     read_seal,
     write_manifest,
 )
-from prewarm.backends.local.processes import kill_process
 from prewarm.document import parse
 from prewarm.errors import CaptureFailedError, HomeError
 from prewarm.home import Home
@@ -76,12 +75,8 @@ class Staging:
         for layer in layers:
             add_line(self.path / "layers", layer)
 
-    def note_holder(self, pid: int, started: int) -> None:
-        """Say which process holds the sandbox over this place, so that it can be ended after a crash."""
-        write_file(self.path / "holder", f"{pid} {started}\n".encode())
-
     def close(self) -> None:
-        end_staging(self.path)
+        remove_tree(self.path)
         os.close(self._lock)
 
 
@@ -242,14 +237,6 @@ class Store:
     def layer_names(self) -> list[Path]:
         """Give all layers there are."""
         return entries(self.layers)
-
-
-def end_staging(path: Path) -> None:
-    """Take a staging away, and the sandbox that runs over it."""
-    with contextlib.suppress(OSError, ValueError):
-        pid, started = (path / "holder").read_text(encoding="ascii").split()
-        kill_process(int(pid), int(started))
-    remove_tree(path)
 
 
 def kept_by(staging: Path) -> list[str]:
