@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from prewarm.cancellation import Cancellation
 
 if TYPE_CHECKING:  # Annotations alone: a backend imports this to open a session too, which pays for none of these.
+    from prewarm.backends.buildkit import BuildKitOptions
     from prewarm.backends.context import Feature, Health
     from prewarm.definition.model import Base, Json
     from prewarm.inputs import SeedEntry
@@ -82,6 +83,7 @@ class CaptureRequest:
         project: Where the project is; only a Dockerfile base needs it.
         replaces: Whether what is published under this key gives way to this capture: it was found unusable, or a new one
             was asked for. Otherwise who published first has won: ``publish`` adopts that, and ``ref`` is then its ref.
+        buildkit: What is handed on to BuildKit; only for backends that have one.
         cancellation: To be handed to ``run_step``, and to whatever else of the capture may take long.
     """
 
@@ -101,6 +103,7 @@ class CaptureRequest:
     timeout_s: float
     project: Path
     replaces: bool = False
+    buildkit: BuildKitOptions | None = None
     cancellation: Cancellation = field(default_factory=Cancellation, repr=False)
 
 

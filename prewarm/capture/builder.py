@@ -22,6 +22,7 @@ from prewarm.backends.base import (
     SessionOptions,
     StagedTemplate,
 )
+from prewarm.backends.buildkit import BuildKitOptions
 from prewarm.cancellation import Cancellation
 from prewarm.capture.credentials import Credentials
 from prewarm.capture.observer import PhaseClock, Progress
@@ -85,6 +86,7 @@ class Builder:
         catalog: Where captures are recorded.
         progress: Who hears how it goes.
         cancellation: Stops it.
+        buildkit: What is handed on to BuildKit.
     """
 
     namespace: str
@@ -93,6 +95,7 @@ class Builder:
     catalog: Catalog
     progress: Progress
     cancellation: Cancellation
+    buildkit: BuildKitOptions | None = None
     _clocks: dict[str, PhaseClock] = field(default_factory=dict, init=False, repr=False)
 
     def seconds(self, name: str) -> Mapping[str, float]:
@@ -198,6 +201,7 @@ class Builder:
             timeout_s=definition.build.timeout_s,
             project=self.project,
             replaces=replaces,
+            buildkit=self.buildkit,
             cancellation=self.cancellation,
         )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import click
 
+from prewarm.backends.buildkit import BuildKitOptions
 from prewarm.cli import _names
 from prewarm.errors import LockFileError
 from prewarm.home import Home, default_home
@@ -38,6 +39,7 @@ class Invocation:
         backend: ``--backend``: overrides that of every definition.
         platform: ``--platform``: ``os/arch``; ``None``: this machine's.
         variables: ``--set``: for ``{{ … }}`` in the definition.
+        cache_from, cache_to, provenance, sbom: What is handed on to BuildKit.
     """
 
     environment: Mapping[str, str] = field(repr=False)
@@ -48,10 +50,20 @@ class Invocation:
     backend: str | None = None
     platform: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
+    provenance: str | None = None
+    sbom: str | None = None
 
     @property
     def home(self) -> Home:
         return Home(self.home_path.absolute()) if self.home_path is not None else Home(default_home(self.environment))
+
+    @property
+    def buildkit(self) -> BuildKitOptions:
+        return BuildKitOptions(
+            cache_from=self.cache_from, cache_to=self.cache_to, provenance=self.provenance, sbom=self.sbom
+        )
 
     def definition_file(self) -> Path:
         """Find the definition file that this run is about."""
@@ -175,6 +187,39 @@ FROM: Final = click.option(
     "registry",
     metavar="REGISTRY",
     help="Look for what would have to be captured in this registry, by key, and pull it from there.",
+)
+
+BUILDKIT: Final = _stacked(
+    click.option(
+        "--cache-from",
+        multiple=True,
+        metavar="CACHE",
+        callback=_keep("cache_from"),
+        expose_value=False,
+        help="A cache of BuildKit to look in, as BuildKit writes it; {name} becomes the sandbox. Can be given again.",
+    ),
+    click.option(
+        "--cache-to",
+        multiple=True,
+        metavar="CACHE",
+        callback=_keep("cache_to"),
+        expose_value=False,
+        help="A cache of BuildKit to fill, the same. Can be given again.",
+    ),
+    click.option(
+        "--provenance",
+        metavar="VALUE",
+        callback=_keep("provenance"),
+        expose_value=False,
+        help="Have BuildKit attest how it was built: true, mode=max, false.",
+    ),
+    click.option(
+        "--sbom",
+        metavar="VALUE",
+        callback=_keep("sbom"),
+        expose_value=False,
+        help="Have BuildKit attest what is in it: true, generator=IMAGE, false.",
+    ),
 )
 
 PROJECT: Final = _stacked(FILE, SET, HOME, BACKEND, PLATFORM)

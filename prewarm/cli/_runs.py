@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
 
+from prewarm.backends.buildkit import BuildKitOptions
 from prewarm.cli import _lines, _options, _output
 from prewarm.cli._options import Invocation
 from prewarm.errors import DefinitionError, InterruptedBuildError
@@ -28,6 +29,7 @@ def run_options(
     jobs: int | None = None,
     fail_fast: bool = False,
     registry: str | None = None,
+    buildkit: BuildKitOptions | None = None,
 ) -> RunOptions:
     """Make the options of a run of what the command line says."""
     return RunOptions(
@@ -38,6 +40,7 @@ def run_options(
         fail_fast=fail_fast,
         backend=run.backend,
         registry=registry,
+        buildkit=buildkit or BuildKitOptions(),
     )
 
 

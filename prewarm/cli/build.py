@@ -18,6 +18,7 @@ _EXAMPLE = """\
 prewarm build
 prewarm build --only analyst --set pandas=2.2.3
 prewarm build --from registry.example.org/team
+prewarm build --cache-from 'type=local,src=cache/{name}' --cache-to 'type=local,dest=cache/{name}'
 prewarm build --json --summary "$GITHUB_STEP_SUMMARY" > report.json"""
 
 
@@ -26,6 +27,7 @@ prewarm build --json --summary "$GITHUB_STEP_SUMMARY" > report.json"""
 @_options.ONLY
 @_options.FORCE
 @_options.FROM
+@_options.BUILDKIT
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Captures at a time.  [default: by processors, at most 4]"
 )
@@ -65,7 +67,9 @@ def _build(
     Every template that fails is reported; the others are captured all the same.
     """
     run = invocation()
-    options = _runs.run_options(run, only=only, force=force, jobs=jobs, fail_fast=not keep_going, registry=registry)
+    options = _runs.run_options(
+        run, only=only, force=force, jobs=jobs, fail_fast=not keep_going, registry=registry, buildkit=run.buildkit
+    )
     told: AbstractSet[str] = frozenset()
     if dry_run:
         report = pipeline.plan(run.project(), home=run.home, environment=run.environment, options=options)

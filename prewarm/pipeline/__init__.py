@@ -6,13 +6,14 @@ import contextlib
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prewarm import capture, lockfile
 from prewarm.backends import registry
 from prewarm.backends.base import BackendContext
+from prewarm.backends.buildkit import BuildKitOptions
 from prewarm.cancellation import Cancellation
 from prewarm.capture.builder import Builder
 from prewarm.capture.credentials import read_all
@@ -48,6 +49,7 @@ class RunOptions:
         backend: Instead of what the definitions say.
         lock: The lock file; ``None`` means ``prewarm.lock`` in the project's directory.
         registry: Where to look, by key, for what would have to be captured.
+        buildkit: What is handed on to BuildKit.
     """
 
     only: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ class RunOptions:
     backend: str | None = None
     lock: Path | None = None
     registry: str | None = None
+    buildkit: BuildKitOptions = field(default_factory=BuildKitOptions)
 
 
 def build(
@@ -113,6 +116,7 @@ def build(
             catalog=catalog,
             progress=heard,
             cancellation=cancellation,
+            buildkit=options.buildkit,
         )
         finished: dict[str, TemplateReport] = {}
 
@@ -260,4 +264,5 @@ def _identify(
         only=options.only,
         override=options.backend,
         from_registry=options.registry is not None,
+        buildkit=options.buildkit,
     )

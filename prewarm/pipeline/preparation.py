@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prewarm.backends.buildkit import BuildKitOptions
 from prewarm.capture import Outcome
 from prewarm.capture.builder import Work
 from prewarm.capture.credentials import Credentials
@@ -20,7 +21,7 @@ from prewarm.pipeline.keying import Keyed, choose_backends, compute_keys
 from prewarm.pipeline.presence import Choose, ask
 from prewarm.pipeline.selection import matching, parent_name, select
 from prewarm.pipeline.sources import Source, askable, refuse_without_registry
-from prewarm.pipeline.support import refuse_unsupported
+from prewarm.pipeline.support import refuse_buildkit, refuse_unsupported
 from prewarm.plan import Action, Found, PlanItem, Previous, Reason, Status, decide
 from prewarm.report import TemplateReport
 
@@ -156,6 +157,7 @@ def identify(
     only: Sequence[str] = (),
     override: str | None = None,
     from_registry: bool = False,
+    buildkit: BuildKitOptions | None = None,
 ) -> Identified:
     """Choose the backends and compute the keys.
 
@@ -167,6 +169,7 @@ def identify(
     refuse_unsupported((one.definition, one.backend) for one in chosen)
     if from_registry:
         refuse_without_registry(one.backend for one in chosen)
+    refuse_buildkit(((one.definition.name, one.backend) for one in chosen), buildkit or BuildKitOptions())
     with FileDigests(home) as digests:
         keyed = compute_keys(chosen, project=project, platform=platform, digests=digests)
     return Identified(project=project, platform=platform, keyed=keyed, backends=backends)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import assert_never
 
 from prewarm.backends.base import Feature, TemplateBackend
+from prewarm.backends.buildkit import BuildKitOptions, CapturesWithBuildKit
 from prewarm.definition.model import (
     Definition,
     DockerfileBase,
@@ -38,7 +39,32 @@ def refuse_unsupported(asked: Iterable[tuple[Definition, TemplateBackend]]) -> N
         )
 
 
+def refuse_buildkit(asked: Iterable[tuple[str, TemplateBackend]], options: BuildKitOptions) -> None:
+    """Check what is to be handed on to BuildKit: nobody drops any of it.
+
+    Args:
+        asked: Names of sandboxes, and who is to capture them.
+        options: To be handed on.
+
+    Raises:
+        UnsupportedOptionError: A backend has no BuildKit, or its builder cannot do it.
+        BackendUnavailableError: The builder cannot be asked.
+    """
+    by_backend: dict[str, tuple[TemplateBackend, list[str]]] = {}
+    for name, backend in asked:
+        by_backend.setdefault(backend.name, (backend, []))[1].append(name)
+    problems: list[str] = []
+    for backend, names in by_backend.values():
+        if isinstance(backend, CapturesWithBuildKit):
+            problems += backend.buildkit_problems(options, names)
+        elif options != BuildKitOptions():
+            problems.append(f"backend '{backend.name}' has no BuildKit to hand caches or attestations on to")
+    if problems:
+        raise UnsupportedOptionError("; ".join(problems), hint=_BUILDKIT_HINT, problems=tuple(problems))
+
+
 _HINT = "choose another 'backend', or take the option out"
+_BUILDKIT_HINT = "take the option out, or see 'Caches of BuildKit' in prewarm's README for what each builder can do"
 
 
 def _problems(definition: Definition, backend: TemplateBackend) -> Iterator[str]:

@@ -14,6 +14,7 @@ from prewarm.backends.docker.names import BACKEND, CAPTURE_FORMAT
 from prewarm.backends.docker.workplace import abandoned, clear, under_way
 
 if TYPE_CHECKING:
+    from prewarm.backends.buildkit import BuildKitOptions
     from prewarm.backends.capturing import (
         CaptureObserver,
         CaptureRequest,
@@ -88,6 +89,11 @@ class DockerBackend:
         from prewarm.backends.docker import bases
 
         return bases.resolve(self._engine, base, project=project, platform=platform, sha256=sha256)
+
+    def buildkit_problems(self, options: BuildKitOptions, names: Sequence[str]) -> Sequence[str]:
+        from prewarm.backends.docker import builders
+
+        return builders.problems(self._engine, builders.effective(options, self._environment), names)
 
     def capture(self, request: CaptureRequest, observer: CaptureObserver) -> AbstractContextManager[StagedTemplate]:
         from prewarm.backends.docker.capture import capture

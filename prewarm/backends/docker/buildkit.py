@@ -108,7 +108,7 @@ def build(
     child_environment |= {name: os.fsdecode(what.secrets[one]) for name, one in names.items()}
     cancellation.check()
     try:
-        child = start(_argv(what, names, environment), env=child_environment, stdout=DEVNULL)
+        child = start(_argv(what, names), env=child_environment, stdout=DEVNULL)
     except OSError as error:
         raise BackendUnavailableError(
             f"cannot start 'docker': {error.strerror}", hint="install Docker's command line and its buildx plugin"
@@ -121,29 +121,11 @@ def build(
     progress.flush()
     cancellation.check()
     if late is not None or exit_code != 0:
-        raise _failure(what, progress, late, exit_code)
+        raise _failure(what, progress, late, exit_code, environment.get("BUILDX_BUILDER"))
     return progress.steps_run
 
 
-def passed_on(environment: Mapping[str, str]) -> list[str]:
-    """Give what the environment says of every build: ``PREWARM_DOCKER_CACHE_FROM``, ``…_CACHE_TO``, ``…_PROVENANCE``, ``…_SBOM``.
-
-    The first two list caches as BuildKit writes them, separated by blanks; which builder can do what is its own affair.
-    """
-    caches = [
-        f"--{flag}={cache}"
-        for flag, name in (("cache-from", "CACHE_FROM"), ("cache-to", "CACHE_TO"))
-        for cache in environment.get(f"PREWARM_DOCKER_{name}", "").split()
-    ]
-    attestations = [
-        f"--{flag}={value}"
-        for flag in ("provenance", "sbom")
-        if (value := environment.get(f"PREWARM_DOCKER_{flag.upper()}"))
-    ]
-    return [*caches, *attestations]
-
-
-def _argv(what: Build, names: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+def _argv(what: Build, names: Mapping[str, str]) -> list[str]:
     argv = ["docker", "buildx", "build", "--progress=rawjson", "--load", "--tag", what.tag]
     # Of what this engine can: every clock in the image's configuration and history.
     argv += ["--build-arg", "SOURCE_DATE_EPOCH=0"]
@@ -157,7 +139,7 @@ def _argv(what: Build, names: Mapping[str, str], environment: Mapping[str, str])
         argv += ["--platform", what.platform]
     if what.dockerfile:
         argv += ["--file", str(what.dockerfile)]
-    return [*argv, *what.arguments, *passed_on(environment), str(what.context)]
+    return [*argv, *what.arguments, str(what.context)]
 
 
 def _follow(child: Child, progress: Progress, what: Build, deadline: float) -> float | None:
@@ -189,7 +171,9 @@ def _step_ends(step: StepProgress | None, steps: Sequence[BuildStep]) -> float:
     return step.started + steps[step.index].timeout_s
 
 
-def _failure(what: Build, progress: Progress, late: float | None, exit_code: int | None) -> Exception:
+def _failure(
+    what: Build, progress: Progress, late: float | None, exit_code: int | None, builder: str | None
+) -> Exception:
     step = progress.failed or (progress.running if late is not None else None)
     if step is not None:
         return _step_failure(what, step, late)
@@ -200,6 +184,11 @@ def _failure(what: Build, progress: Progress, late: float | None, exit_code: int
     # Whichever of them names the disk; the last otherwise.
     said = (*progress.errors, *(line.removeprefix("ERROR: ") for line in progress.rest if line.startswith("ERROR: ")))
     reason = said[-1] if said else (progress.rest[-1] if progress.rest else exit_reason(exit_code or 0))
+    if progress.unreachable:
+        return BackendUnavailableError(
+            f"the builder {f"'{builder}'" if builder else 'in use'} cannot be reached: {reason}",
+            hint="start it, or choose another: see 'docker buildx ls', 'docker buildx use' and BUILDX_BUILDER",
+        )
     full = next((one for one in said if _NO_SPACE in one), None)
     if full is not None:
         reason = full

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Phase
-from prewarm.backends.docker import bases, hooks, recipe
+from prewarm.backends.docker import bases, builders, hooks, recipe
 from prewarm.backends.docker.accounts import Account, Accounts
 from prewarm.backends.docker.buildcontext import write_tree
 from prewarm.backends.docker.buildkit import Build, BuildStep, build
@@ -99,6 +99,7 @@ class _Capture:
         # Passed variables are no secrets, but an address among them may carry a password.
         hidden += [found for value in request.pass_env.values() for found in _CREDENTIALS.findall(value)]
         self._redact = Redactor(hidden)
+        self._handed_on = builders.effective(request.buildkit, engine.environment)
         self.base_size = 0
 
     def run(self) -> ImageFacts:
@@ -136,20 +137,12 @@ class _Capture:
         while True:
             until = next((i for i, step in enumerate(steps) if isinstance(step, HookStep)), len(steps))
             ordinary = [step for step in steps[:until] if not isinstance(step, HookStep)]
-            is_last = until == len(steps)
             tag = staged_tag(self._request.namespace, self._request.key, self._place.identity, f"{number}-{until}")
-            self._build(
-                current,
-                tag,
-                ordinary,
-                first=number,
-                values={
-                    **self._values(base, files, accounts, ordinary, number),
-                    "tree": recipe.TREE if has_tree and number == 1 else "",
-                },
-            )
+            values = self._values(base, files, accounts, ordinary, number)
+            values["tree"] = recipe.TREE if has_tree and number == 1 else ""
+            self._build(current, tag, ordinary, first=number, values=values)
             image = self._staged(tag)
-            if is_last:
+            if until == len(steps):
                 return image
             hook = steps[until]
             if isinstance(hook, HookStep):
@@ -194,7 +187,7 @@ class _Capture:
     ) -> None:
         request = self._request
         text = recipe.render(recipe.source(), {"base": base, **values})
-        (self._place.context / "Dockerfile").write_text(text, encoding="utf-8")
+        self._place.context.joinpath("Dockerfile").write_text(text, "utf-8")
         wanted = {one for step in steps for one in step.secrets}
         secrets = {one: value for one, value in request.secrets.items() if one in wanted}
         if missing := wanted - secrets.keys():
@@ -220,6 +213,7 @@ class _Capture:
                     total=len(request.steps),
                     seals=first + len(steps) > len(request.steps),
                     platform=request.platform,
+                    arguments=builders.arguments(self._handed_on, request.name, first),
                 ),
                 environment=self._engine.environment,
                 observer=self._observer,
@@ -271,7 +265,7 @@ class _Capture:
                 tag=tag,
                 labels={},
                 platform=self._request.platform,
-                arguments=bases.build_arguments(value),
+                arguments=bases.build_arguments(value) + builders.arguments(self._handed_on, self._request.name, 0),
                 dockerfile=context / str(value["dockerfile"]),
             ),
             environment=self._engine.environment,

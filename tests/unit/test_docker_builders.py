@@ -1,0 +1,102 @@
+"""What is handed on to BuildKit, and what is refused before it would be dropped."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from building import Workshop, define
+
+from prewarm.backends.buildkit import BuildKitOptions
+from prewarm.backends.docker.builders import arguments, effective, problems
+from prewarm.backends.docker.engine import Engine
+from prewarm.errors import UnsupportedOptionError
+
+LOCAL = "type=local,dest=/cache/{name}"
+
+
+def asked(*names, environment=None, **options):
+    return problems(Engine(environment or {}), BuildKitOptions(**options), names or ("a",))
+
+
+def test_what_the_environment_says_counts_where_nothing_was_asked_for():
+    environment = {
+        "PREWARM_DOCKER_CACHE_FROM": "type=local,src=/c type=gha",
+        "PREWARM_DOCKER_CACHE_TO": "type=inline",
+        "PREWARM_DOCKER_PROVENANCE": "mode=max",
+        "PREWARM_DOCKER_SBOM": "true",
+    }
+    assert arguments(effective(None, environment), "a") == [
+        "--cache-from=type=local,src=/c",
+        "--cache-from=type=gha",
+        "--cache-to=type=inline",
+        "--provenance=mode=max",
+        "--sbom=true",
+    ]
+    chosen = effective(BuildKitOptions(cache_from=("type=registry,ref=r/c",), sbom="false"), environment)
+    assert arguments(chosen, "a") == [
+        "--cache-from=type=registry,ref=r/c",
+        "--cache-to=type=inline",
+        "--provenance=mode=max",
+        "--sbom=false",
+    ]
+
+
+def test_nothing_is_added_by_default():
+    assert arguments(effective(None, {"HOME": "/root"}), "a") == []
+    assert asked() == []
+
+
+def test_a_cache_is_named_after_the_sandbox_and_the_part_of_its_capture():
+    options = BuildKitOptions(cache_to=(LOCAL,))
+    assert arguments(options, "a") == ["--cache-to=type=local,dest=/cache/a"]
+    assert arguments(options, "a", 3) == ["--cache-to=type=local,dest=/cache/a-3"]
+
+
+def test_a_cache_that_would_keep_one_of_several_sandboxes_is_refused():
+    (problem,) = asked("a", "b", cache_to=("type=inline", "type=gha,scope=x,token=t"))
+    assert problem == (
+        "the cache 'type=gha,scope=x,token=t' would keep the last of 2 sandboxes only;"
+        " write {name} where their names are to stand"
+    )
+
+
+def test_a_cache_without_a_type_is_refused():
+    assert asked(cache_from=("src=/cache",)) == ["the cache 'src=/cache' has no type"]
+    assert asked(cache_from=("registry.example.org/team:cache", "type=local,src=/c")) == []
+
+
+def test_the_cache_of_github_is_refused_where_buildkit_would_leave_it_out():
+    (problem,) = asked(cache_from=("type=gha,scope={name}",))
+    assert "needs ACTIONS_RUNTIME_TOKEN" in problem
+    assert asked(cache_from=("type=gha",), environment={"ACTIONS_RUNTIME_TOKEN": "t"}) == []
+
+
+def test_a_backend_without_buildkit_is_named_before_anything_runs(tmp_path):
+    workshop = Workshop(tmp_path, define("a", "mark a"))
+    with pytest.raises(UnsupportedOptionError, match="backend 'memory' has no BuildKit") as caught:
+        workshop.build(buildkit=BuildKitOptions(cache_to=("type=inline",)))
+    assert caught.value.hint is not None
+    assert "'Caches of BuildKit'" in caught.value.hint
+    assert (workshop.ran, workshop.lock.exists()) == ([], False)
+
+
+@pytest.fixture
+def engine(absent):
+    """The engine of the tests, whose own image store is not containerd's."""
+    if "DOCKER_HOST" not in os.environ:
+        absent("docker", "DOCKER_HOST is not set; see ci/services.sh")
+    one = Engine(os.environ)
+    yield one
+    one.close()
+
+
+def test_what_dockers_own_builder_cannot_export_is_refused(engine):
+    found = problems(
+        engine, BuildKitOptions(cache_to=("type=inline", LOCAL), provenance="mode=max", sbom="false"), ["a"]
+    )
+    assert found[0].startswith(f"Docker's own builder cannot write the cache '{LOCAL}': without the containerd")
+    assert found[1] == (
+        "this engine cannot keep what --provenance=mode=max adds: it is without the containerd image store"
+    )
+    assert len(found) == 2
