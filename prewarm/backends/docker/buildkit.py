@@ -185,8 +185,9 @@ def _failure(
     said = (*progress.errors, *(line.removeprefix("ERROR: ") for line in progress.rest if line.startswith("ERROR: ")))
     reason = said[-1] if said else (progress.rest[-1] if progress.rest else exit_reason(exit_code or 0))
     if progress.unreachable:
+        which = f"'{builder}'" if builder else "in use"
         return BackendUnavailableError(
-            f"the builder {f"'{builder}'" if builder else 'in use'} cannot be reached: {reason}",
+            f"the builder {which} cannot be reached: {reason}",
             hint="start it, or choose another: see 'docker buildx ls', 'docker buildx use' and BUILDX_BUILDER",
         )
     full = next((one for one in said if _NO_SPACE in one), None)

@@ -10,6 +10,7 @@ from prewarm.errors import PrewarmError
 from prewarm.process import Command, run
 
 _TIMEOUT_S: Final = 5.0
+_BUILDER_S: Final = 30.0  # buildx itself waits 20 for one that does not answer.
 
 
 def check(engine: Engine) -> Health:
@@ -43,4 +44,17 @@ def check(engine: Engine) -> Health:
                 hint="install Docker's command line and its buildx plugin (packages docker-cli and docker-buildx)",
             )
         )
+    if outcome.ok and (builder := engine.environment.get("BUILDX_BUILDER")):
+        findings.append(_builder(engine, builder))
     return Health(findings=tuple(findings))
+
+
+def _builder(engine: Engine, name: str) -> Finding:
+    """Look whether the builder is one that buildx knows; whether it answers shows when it is used."""
+    outcome = run(Command(argv=("docker", "buildx", "inspect", name), env=engine.environment, timeout_s=_BUILDER_S))
+    return Finding(
+        subject=f"builder '{name}'",
+        ok=outcome.ok,
+        detail="known to buildx" if outcome.ok else outcome.describe(),
+        hint=None if outcome.ok else "choose another in BUILDX_BUILDER: see 'docker buildx ls'",
+    )

@@ -20,6 +20,7 @@ from prewarm.backends.commands import LineSplitter
 TAIL_LINES: Final = 40
 _RUN: Final = re.compile(r"\[(?:\S+)? *(\d+)/\d+\] RUN ")
 _EXIT_CODE: Final = re.compile(r"exit code: (\d+)$")
+_CONNECTING: Final = ("[internal] waiting for connection", "[internal] booting")
 _EXPORTING: Final = "exporting to "
 _CACHED: Final = "unchanged since an earlier build: taken from the build cache"
 
@@ -86,6 +87,7 @@ class Progress:
         self._object: list[str] = []
         self.rest: list[str] = []
         self.errors: list[str] = []
+        self.unreachable = False  # buildx got through to no builder.
 
     @property
     def running(self) -> StepProgress | None:
@@ -139,6 +141,7 @@ class Progress:
         if found is None or not self._texts:
             if error:
                 self.errors.append(self._redact(error))
+                self.unreachable = self.unreachable or name.startswith(_CONNECTING)
             elif self._seals and vertex.get("started") and not vertex.get("completed") and name.startswith(_EXPORTING):
                 self._observer.phase(Phase.SEAL)
             return

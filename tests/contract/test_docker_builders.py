@@ -1,0 +1,81 @@
+"""Builders that are not the engine's own: BuildKit's ``remote`` driver, one that answers and one that does not."""
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from prewarm.backends.context import BackendContext
+from prewarm.backends.docker import DockerBackend
+from prewarm.definition.model import ImageBase
+from prewarm.errors import BackendUnavailableError
+from prewarm.machine import host_platform
+from prewarm.testing.builders import capture_request, shell
+from prewarm.testing.fakes import RecordingObserver
+
+BUSYBOX = os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest")
+
+
+@pytest.fixture
+def config(tmp_path, absent):
+    """Docker's configuration with builders of the test's own."""
+    if "DOCKER_HOST" not in os.environ:
+        absent("docker", "DOCKER_HOST is not set; see ci/services.sh")
+    own = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker"))
+    copy = tmp_path / "config"
+    shutil.copytree(own, copy, symlinks=True)
+    return copy
+
+
+@pytest.fixture
+def backend_of(tmp_path, config):
+    """Give a backend whose builder has a name."""
+    made = []
+
+    def make(builder):
+        environment = {**os.environ, "DOCKER_CONFIG": str(config), "BUILDX_BUILDER": builder}
+        made.append(DockerBackend(BackendContext(home=tmp_path / "home", environment=environment)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def add_builder(config, name, endpoint):
+    environment = {**os.environ, "DOCKER_CONFIG": str(config)}
+    argv = ["docker", "buildx", "create", "--name", name, "--driver", "remote", endpoint]
+    subprocess.run(argv, env=environment, check=True, capture_output=True)
+
+
+def request_for(backend, *steps):
+    base = backend.resolve_base(ImageBase(reference=BUSYBOX), project=Path.cwd(), platform=host_platform(), sha256=str)
+    return capture_request(base, *steps, env={}, namespace="builders")
+
+
+def test_a_builder_that_does_not_answer_is_told_with_the_way_out(config, backend_of):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        add_builder(config, "gone", f"tcp://127.0.0.1:{port}")
+        backend = backend_of("gone")
+
+        with (
+            pytest.raises(BackendUnavailableError, match="the builder 'gone' cannot be reached") as caught,
+            backend.capture(request_for(backend, shell("true")), RecordingObserver()),
+        ):
+            pass
+
+    assert "BUILDX_BUILDER" in caught.value.hint
+    assert backend.litter("builders") == []
+
+
+def test_a_builder_that_does_not_exist_is_a_finding(backend_of):
+    finding = backend_of("nonesuch").check().findings[-1]
+
+    assert not finding.ok
+    assert "nonesuch" in finding.detail
+    assert "docker buildx ls" in finding.hint
