@@ -10,7 +10,7 @@ from building import Workshop, define
 from prewarm.backends.buildkit import BuildKitOptions
 from prewarm.backends.docker.builders import arguments, effective, problems
 from prewarm.backends.docker.engine import Engine
-from prewarm.errors import UnsupportedOptionError
+from prewarm.errors import BackendUnavailableError, UnsupportedOptionError
 
 LOCAL = "type=local,dest=/cache/{name}"
 
@@ -100,3 +100,11 @@ def test_what_dockers_own_builder_cannot_export_is_refused(engine):
         "this engine cannot keep what --provenance=mode=max adds: it is without the containerd image store"
     )
     assert len(found) == 2
+
+
+def test_a_builder_that_does_not_exist_is_named(engine):
+    nobody = Engine({**os.environ, "BUILDX_BUILDER": "nobody-there"})
+    with pytest.raises(BackendUnavailableError, match=r"the builder cannot be looked at: .*nobody-there") as caught:
+        problems(nobody, BuildKitOptions(cache_to=(LOCAL,)), ["a"])
+    assert caught.value.hint == "see 'docker buildx ls', and BUILDX_BUILDER"
+    nobody.close()

@@ -9,9 +9,7 @@ from typing import Final
 from prewarm.backends.buildkit import NAME_FIELD, BuildKitOptions
 from prewarm.backends.docker.engine import Engine, translated
 from prewarm.errors import BackendUnavailableError
-from prewarm.process import Command, run
 
-_TIMEOUT_S: Final = 30.0
 _INLINE: Final = "inline"
 _CONTAINERD: Final = "io.containerd.snapshotter"
 
@@ -103,11 +101,21 @@ def _has_containerd_store(engine: Engine) -> bool:
 
 def _driver(engine: Engine) -> str:
     """Find the driver of the builder that is in use."""
-    argv = ("docker", "buildx", "inspect")
-    outcome = run(Command(argv=argv, env=engine.environment, timeout_s=_TIMEOUT_S))
-    if not outcome.ok:
+    from python_on_whales import ClientNotFoundError, DockerClient  # 200 ms, which only these options cost.
+    from python_on_whales.exceptions import DockerException
+
+    environment = engine.environment
+    host = environment.get("DOCKER_HOST")
+    # It takes this process's environment; what says where to look comes from the one that was given.
+    client = DockerClient(
+        host=host,
+        context=None if host else environment.get("DOCKER_CONTEXT"),
+        config=environment.get("DOCKER_CONFIG"),
+    )
+    try:
+        return client.buildx.inspect(environment.get("BUILDX_BUILDER")).driver or ""
+    except (DockerException, ClientNotFoundError) as error:
+        said = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2]
         raise BackendUnavailableError(
-            f"the builder cannot be looked at: {outcome.describe()}", hint="see 'docker buildx ls', and BUILDX_BUILDER"
-        )
-    lines = (line.partition(":") for line in outcome.stdout.decode("utf-8", "replace").splitlines())
-    return next((value.strip() for name, _, value in lines if name == "Driver"), "")
+            f"the builder cannot be looked at: {said}", hint="see 'docker buildx ls', and BUILDX_BUILDER"
+        ) from error
