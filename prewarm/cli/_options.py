@@ -180,6 +180,13 @@ ONLY: Final = click.option(
     shell_complete=_names.complete_sandboxes,
     help="Only these sandboxes, and what they extend. Can be given again.",
 )
+NAMED: Final = click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME,…",
+    shell_complete=_names.complete_sandboxes,
+    help="Only these sandboxes. Can be given again.",
+)
 FORCE: Final = click.option("--force", is_flag=True, help="Capture again, also what could be reused.")
 
 FROM: Final = click.option(

@@ -14,7 +14,7 @@ from prewarm.cli._options import invocation
 
 @command("export", example="prewarm export templates.tar\nprewarm export templates.tar --only analyst,base")
 @click.argument("archive", type=click.Path(path_type=Path, dir_okay=False))
-@_options.ONLY
+@_options.NAMED
 @_options.FILE
 @_options.HOME
 @_options.JSON

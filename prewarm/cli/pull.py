@@ -14,7 +14,7 @@ from prewarm.cli._options import invocation
     "pull", example="prewarm pull registry.example.org/team\nprewarm pull registry.example.org/team -f app/prewarm.lock"
 )
 @click.argument("registry")
-@_options.ONLY
+@_options.NAMED
 @_options.FILE
 @_options.HOME
 @_options.JSON

@@ -14,7 +14,7 @@ from prewarm.cli._options import invocation
     "push", example="prewarm push registry.example.org/team\nprewarm push registry.example.org/team --only analyst"
 )
 @click.argument("registry")
-@_options.ONLY
+@_options.NAMED
 @_options.FILE
 @_options.HOME
 @_options.JSON
