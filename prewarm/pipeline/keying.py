@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prewarm.backends.base import Backend, Base
-from prewarm.backends.registry import AUTO
+from prewarm.backends.registry import AUTO, AUTO_ORDER
 from prewarm.catalog.records import Place
 from prewarm.definition.model import Definition, ExtendsBase, Project
-from prewarm.errors import DefinitionError, UnkeyableInputError
+from prewarm.errors import BackendUnavailableError, DefinitionError, UnkeyableInputError
 from prewarm.failure import Failure
 from prewarm.inputs import FileDigests, ResolvedTemplate, resolve
 from prewarm.key import TemplateKey
 from prewarm.pipeline.presence import Choose
 from prewarm.pipeline.selection import parent_name
+from prewarm.pipeline.support import base_feature
 from prewarm.plan import Candidate
 from prewarm.request import ResolvedBase
 
@@ -76,17 +77,14 @@ def choose_backends(
         BackendUnavailableError: A backend does not work here.
         DefinitionError: A sandbox extends one of another backend.
     """
-    made: dict[str, tuple[Backend, str]] = {}
+    choices = _Choices(choose)
     chosen: dict[str, Chosen] = {}
     for definition in definitions:
         parent = chosen.get(parent_name(definition) or "")
         wanted = override or definition.backend
         if wanted == AUTO and parent is not None:
             wanted = parent.backend.name
-        if wanted not in made:
-            made[wanted] = choose(wanted)
-            made.setdefault(made[wanted][0].name, made[wanted])
-        backend = made[wanted][0]
+        backend = choices.automatic(definition) if wanted == AUTO else choices.named(wanted)
         if parent is not None and parent.backend.name != backend.name:
             raise DefinitionError(
                 f"sandbox '{definition.name}' is for backend '{backend.name}' and extends"
@@ -94,7 +92,42 @@ def choose_backends(
                 hint="give both the same 'backend', or leave it out here",
             )
         chosen[definition.name] = Chosen(definition=definition.for_backend(backend.name), backend=backend)
-    return tuple(chosen.values()), {backend.name: why for backend, why in made.values()}
+    return tuple(chosen.values()), choices.reasons({one.backend.name for one in chosen.values()})
+
+
+class _Choices:
+    """The backends of a run; each is asked once whether it works here."""
+
+    def __init__(self, choose: Choose) -> None:
+        self._choose = choose
+        self._made: dict[str, tuple[Backend, str]] = {}
+
+    def named(self, name: str) -> Backend:
+        """Give a backend by its name, or what ``auto`` means on this machine."""
+        if name not in self._made:
+            self._made[name] = self._choose(name)
+            self._made.setdefault(self._made[name][0].name, self._made[name])
+        return self._made[name][0]
+
+    def automatic(self, definition: Definition) -> Backend:
+        """Give the first backend that works here and can start from the base; if none can, the first that works."""
+        first = self.named(AUTO)
+        needed = base_feature(definition.template.base)
+        if needed is None or needed in first.features:
+            return first
+        for name in AUTO_ORDER:
+            try:
+                other = self.named(name)
+            except BackendUnavailableError:
+                continue
+            if needed in other.features:
+                self._made[name] = other, f"it works here, and '{first.name}' has no base of this kind: {needed.value}"
+                return other
+        return first
+
+    def reasons(self, names: Collection[str]) -> dict[str, str]:
+        """Say why each of these backends was taken."""
+        return {backend.name: why for backend, why in self._made.values() if backend.name in names}
 
 
 def compute_keys(

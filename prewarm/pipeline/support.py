@@ -8,6 +8,7 @@ from typing import assert_never
 from prewarm.backends.base import Feature, TemplateBackend
 from prewarm.backends.buildkit import BuildKitOptions, CapturesWithBuildKit
 from prewarm.definition.model import (
+    Base,
     Definition,
     DockerfileBase,
     ExtendsBase,
@@ -77,23 +78,37 @@ def _problems(definition: Definition, backend: TemplateBackend) -> Iterator[str]
         yield f"{where}: {problem}"
 
 
-def _base(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
-    base = definition.template.base
+def base_feature(base: Base) -> Feature | None:
+    """Say what a backend must be able to do to start from a base; nothing where that is another sandbox."""
     match base:
         case ExtendsBase():
-            return
+            return None
         case HostBase():
-            needed, what = Feature.HOST, "base 'host'"
-        case ImageBase(reference=reference):
-            needed, what = Feature.IMAGES, f"base '{reference}'"
-        case RootfsBase(path=path):
-            needed, what = Feature.ROOTFS, f"base rootfs '{path}'"
-        case DockerfileBase(dockerfile=dockerfile):
-            needed, what = Feature.DOCKERFILES, f"base dockerfile '{dockerfile}'"
+            return Feature.HOST
+        case ImageBase():
+            return Feature.IMAGES
+        case RootfsBase():
+            return Feature.ROOTFS
+        case DockerfileBase():
+            return Feature.DOCKERFILES
         case _:
             assert_never(base)
-    if needed not in backend.features:
-        yield f"backend '{backend.name}' cannot start from {what}"
+
+
+def _base(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
+    needed = base_feature(definition.template.base)
+    if needed is None or needed in backend.features:
+        return
+    match definition.template.base:
+        case ImageBase(reference=reference):
+            what = f"'{reference}'"
+        case RootfsBase(path=path):
+            what = f"rootfs '{path}'"
+        case DockerfileBase(dockerfile=dockerfile):
+            what = f"dockerfile '{dockerfile}'"
+        case _:
+            what = "'host'"
+    yield f"backend '{backend.name}' cannot start from base {what}"
 
 
 def _network(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
