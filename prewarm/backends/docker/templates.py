@@ -57,8 +57,8 @@ def probe(engine: Engine, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> 
     """
     if not wanted:
         return []
-    patterns = [f"{host}{prefix}*" for host in ("", *_HOSTS) for prefix in (PUBLISHED, STAGED)]
-    images = _images(engine, {"reference": patterns})
+    # One pattern for published and staged: of several, Podman wants all to match.
+    images = _images(engine, {"reference": [f"{PUBLISHED.rstrip('/')}*/*"]})
     by_id = {image["Id"]: image for image in images}
     by_tag = {tag: image["Id"] for image in images for tag in image.get("RepoTags") or ()}
     return [_judge(key, ref, by_id, by_tag) for key, ref in wanted]
