@@ -220,8 +220,12 @@ def _removing(engine: Engine, container: str) -> Callable[[], None]:
 
 
 def _images(engine: Engine, filters: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    labels = dict(label.split("=", 1) for label in filters.get("label", ()))
+    # One label for the engine and the others here: of several, Podman finds none.
+    asked = {name: values[-1:] for name, values in filters.items()}
     with translated():
-        images: list[dict[str, Any]] = engine.api.images(filters=dict(filters))
+        images: list[dict[str, Any]] = engine.api.images(filters=asked)
+    images = [image for image in images if labels.items() <= (image.get("Labels") or {}).items()]
     for image in images:
         image["Id"] = f"sha256:{image['Id'].removeprefix('sha256:')}"
         image["RepoTags"] = [_familiar(tag) for tag in image.get("RepoTags") or ()]

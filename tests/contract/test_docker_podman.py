@@ -1,0 +1,147 @@
+"""The docker backend on Podman's Docker API, as far as it goes: sessions of a template that Docker captured, and checks.
+
+A Podman service of the test's own, with its storage in a directory of the test's. Needs root, podman, runc, and an
+engine that captures (ci/services.sh).
+"""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from prewarm.backends.capturing import Presence
+from prewarm.backends.docker import DockerBackend
+from prewarm.definition.model import ImageBase
+from prewarm.errors import SessionGoneError
+from prewarm.machine import host_platform
+from prewarm.testing import Harness
+from prewarm.testing.builders import capture_request, seed_file, shell
+from prewarm.testing.fakes import RecordingObserver
+from prewarm.testing.workplace import Captured
+
+BUSYBOX = os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest")
+
+
+@pytest.fixture(scope="module")
+def podman(tmp_path_factory, absent):
+    """The address of a Podman service."""
+    if os.getuid() != 0 or shutil.which("podman") is None or shutil.which("runc", path="/usr/sbin:/usr/bin") is None:
+        absent("podman", "its service needs root, podman and runc")
+    if "DOCKER_HOST" not in os.environ:
+        absent("podman", "DOCKER_HOST is not set, and templates are captured there; see ci/services.sh")
+    root = tmp_path_factory.mktemp("podman")
+    argv = ["podman", "--root", str(root / "root"), "--runroot", str(root / "run"), "--tmpdir", str(root / "tmp")]
+    argv += ["--cgroup-manager", "cgroupfs", "--runtime", "runc", "--storage-driver", "vfs", "--events-backend", "file"]
+    address = root / "podman.sock"
+    # Its own default may be more than this machine lets anybody have.
+    (root / "containers.conf").write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
+    environment = {**os.environ, "CONTAINERS_CONF": str(root / "containers.conf")}
+    with (root / "log").open("wb") as log:
+        service = subprocess.Popen(
+            [*argv, "system", "service", "--time", "0", f"unix://{address}"], env=environment, stdout=log, stderr=log
+        )
+    until = time.monotonic() + 20.0
+    while not address.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    yield f"unix://{address}"
+    subprocess.run([*argv, "rm", "--all", "--force", "--time", "0"], check=False, capture_output=True)
+    service.terminate()
+    service.wait(20)
+
+
+class TestSessionsOnPodman(Harness):
+    """What a session must do, on Podman."""
+
+    @pytest.fixture
+    def backend(self, context, podman):
+        made = DockerBackend(dataclasses.replace(context, environment={**context.environment, "DOCKER_HOST": podman}))
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def base(self):
+        return None
+
+    @pytest.fixture
+    def template(self, context, backend):
+        """A template that Docker captured, loaded into Podman."""
+        cls = type(self)
+        if "_shared" in cls.__dict__:
+            return cls._shared
+        capturing = DockerBackend(context)
+        base = capturing.resolve_base(
+            ImageBase(reference=BUSYBOX), project=Path.cwd(), platform=host_platform(), sha256=str
+        )
+        request = capture_request(
+            base,
+            shell("echo written by bootstrap > /workspace/written"),
+            seeds=(seed_file("/workspace/seeded", b"a seed\n"),),
+            namespace=self.namespace(),
+        )
+        with capturing.capture(request, RecordingObserver()) as staged:
+            staged.publish()
+            ref = staged.ref
+        image = b"".join(capturing.engine.api.get_image(str(ref.value["tag"])))
+        list(backend.engine.api.load_image(image))
+        capturing.remove(ref)
+        capturing.close()
+        found = backend.find(request.namespace, request.key)
+        assert found is not None
+        cls._shared, cls._shared_at = Captured(request=request, ref=found, observer=RecordingObserver()), backend
+        return cls._shared
+
+    def test_a_loaded_template_is_present_by_its_key(self, backend, template):
+        (answer,) = backend.probe([(template.key, template.ref)])
+
+        assert answer.presence is Presence.PRESENT
+        assert [record.key for record in backend.templates(self.namespace())] == [template.key]
+
+    def test_commands_run_with_both_streams_and_their_exit_code(self, place, session):
+        result = place.run(session, "cat seeded; echo err >&2; exit 3")
+
+        assert (result.stdout, result.stderr, result.exit_code) == ("a seed\n", "err\n", 3)
+        assert place.text(session, "id -un") == "sandbox"
+        assert place.run(session, "ip route | grep -q default").exit_code != 0
+
+    def test_a_kill_takes_what_a_command_started(self, place, session):
+        running = place.start(session, "sleep 7334 & setsid sleep 7334 & sleep 7334")
+        until = time.monotonic() + 10.0
+        while place.text(session, "ps | grep -c '[s]leep 7334'") < "3" and time.monotonic() < until:
+            time.sleep(0.1)
+
+        running.kill()
+
+        assert running.wait(10.0) == 137
+        running.close()
+        assert place.run(session, "ps | grep '[s]leep 7334'").stdout == ""
+
+    def test_files_go_there_and_come_back(self, session):
+        session.files.write("/workspace/deep/down", b"\0\xff")
+
+        assert session.files.read("/workspace/deep/down") == b"\0\xff"
+        assert [entry.path for entry in session.files.list("/workspace/deep")] == ["/workspace/deep/down"]
+
+    def test_a_session_is_listed_attached_to_and_removed(self, place, session):
+        session.files.write("/workspace/kept", b"1")
+
+        again = place.backend.attach(session.state())
+        listed = place.backend.sessions(place.namespace)
+        session.remove()
+
+        assert again.id == session.id
+        assert len(listed) == 1
+        with pytest.raises(SessionGoneError):
+            place.backend.attach(session.state())
+
+    def test_standard_input_reaches_a_command(self, place, session):
+        assert place.run(session, "head -n 1", stdin=b"a line\n").stdout == "a line\n"
+
+    def test_captures_are_said_to_need_a_builder(self, backend):
+        finding = next(one for one in backend.check().findings if one.subject == "buildkit")
+
+        assert not finding.ok
+        assert "BUILDX_BUILDER" in finding.hint
