@@ -1,5 +1,6 @@
 """Sessions of the local backend: what holds them, what ends them, what cannot get out of them."""
 
+import errno
 import io
 import os
 import re
@@ -270,6 +271,20 @@ def test_a_disk_limit_is_refused_before_anything_runs(place, template):
     with pytest.raises(UnsupportedOptionError):
         place.open(place.opening(template, resources=Resources(disk=1)))
     assert set(entries(place.backend.store.sessions)) == before
+
+
+def test_a_session_that_could_not_be_written_down_leaves_no_cgroup(place, template, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    opening = place.opening(template)
+    with monkeypatch.context() as patch:
+        patch.setattr(place.backend, "_known_hierarchy", limits.Hierarchy(version=2, parents={"pids": tmp_path}))
+        patch.setattr("prewarm.backends.local.session_record.write_file", full)
+        with pytest.raises(SessionFailedError, match="No space left"):
+            place.open(opening)
+    assert not list(tmp_path.iterdir())
+    assert place.text(place.open(opening), "echo works") == "works"
 
 
 def test_processors_are_limited_one_way_or_the_other(place, template):

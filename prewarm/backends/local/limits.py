@@ -128,13 +128,10 @@ def apply(hierarchy: Hierarchy, session: str, resources: Resources, known: Mappi
         UnsupportedOptionError: As ``refuse`` does.
     """
     refuse(resources)
-    wanted = {"memory": resources.memory, "pids": resources.pids, "cpu": resources.cpus}
-    groups = {name: group for name, group in known.items() if group.is_dir()}
+    groups = plan(hierarchy, session, resources, known)
     try:
-        for name, parent in hierarchy.parents.items():
-            if name not in groups and wanted[name] is not None:
-                groups[name] = parent / f"{_PREFIX}{session}"
-                groups[name].mkdir(exist_ok=True)
+        for group in groups.values():
+            group.mkdir(exist_ok=True)
         for name, group in groups.items():
             _set(group, _settings(2 if hierarchy.version == 2 else 1, name, resources))  # noqa: PLR2004 - of cgroups.
     except OSError as error:
@@ -148,6 +145,16 @@ def apply(hierarchy: Hierarchy, session: str, resources: Resources, known: Mappi
     entrance = "cgroup.procs" if hierarchy.version == 2 else "tasks"  # noqa: PLR2004 - of cgroups. The second waits less.
     join = tuple(f"{group}/{entrance}" for group in dict.fromkeys(groups.values()))
     return Limits(join=join, groups=groups, process=process, cpus=cpus)
+
+
+def plan(hierarchy: Hierarchy, session: str, resources: Resources, known: Mapping[str, Path]) -> dict[str, Path]:
+    """Give the cgroups that ``apply`` will make or use, so that they can be written down before they are there."""
+    wanted = {"memory": resources.memory, "pids": resources.pids, "cpu": resources.cpus}
+    groups = {name: group for name, group in known.items() if group.parent.is_dir()}
+    for name, parent in hierarchy.parents.items():
+        if name not in groups and wanted[name] is not None:
+            groups[name] = parent / f"{_PREFIX}{session}"
+    return groups
 
 
 def _settings(version: int, name: str, resources: Resources) -> list[tuple[str, str]]:

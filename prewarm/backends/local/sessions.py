@@ -132,8 +132,9 @@ class Sessions:
                 (directory / "upper").chmod(0o755)
                 Lease(directory).prepare()
                 record = LocalSessionRecord.new(identity, request, template)
-                applied = limits.apply(self._hierarchy(), identity, request.options.resources, {})
-                record = self._note(directory, replace(record, groups=applied.groups))
+                groups = limits.plan(self._hierarchy(), identity, request.options.resources, {})
+                record = self._note(directory, replace(record, groups=groups))
+            applied = limits.apply(self._hierarchy(), identity, request.options.resources, groups)
             return self._run(directory, record, applied)
         except OSError as error:
             self._end(directory)
