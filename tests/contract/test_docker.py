@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import socket
 import tarfile
@@ -18,6 +19,8 @@ import pytest
 
 from prewarm.backends.capturing import Presence
 from prewarm.backends.docker import DockerBackend
+from prewarm.backends.docker import capture as capture_module
+from prewarm.backends.docker.buildkit import build
 from prewarm.definition.model import ImageBase, Network, RootfsBase
 from prewarm.errors import (
     SessionFailedError,
@@ -30,7 +33,7 @@ from prewarm.errors import (
 )
 from prewarm.machine import host_platform
 from prewarm.testing import BackendContract, Harness
-from prewarm.testing.builders import hook, shell
+from prewarm.testing.builders import hook, seed_file, shell
 from prewarm.testing.fakes import RecordingObserver
 
 SECRET = b"hunter2-4f1d9c"
@@ -98,6 +101,29 @@ def layers_of(api, image):
                     yield f"{member.name}: {inner.name}", part.read() if part else b""
 
 
+def described(api, image):
+    """Give the entries of every layer without their times, the configuration and its history, and the layers' digests."""
+    files = {}
+    with tarfile.open(fileobj=io.BytesIO(b"".join(api.get_image(image)))) as saved:
+        for member in saved:
+            file = saved.extractfile(member) if member.isreg() else None
+            files[member.name] = file.read() if file else b""
+    (manifest,) = json.loads(files["manifest.json"])
+    layers = []
+    for name in manifest["Layers"]:
+        with tarfile.open(fileobj=io.BytesIO(files[name])) as layer:
+            layers.append(
+                [
+                    (one.name, one.type, one.mode, one.uid, one.gid, one.linkname, layer.extractfile(one).read())
+                    if one.isreg()
+                    else (one.name, one.type, one.mode, one.uid, one.gid, one.linkname, b"")
+                    for one in layer
+                ]
+            )
+    config = json.loads(files[manifest["Config"]])
+    return layers, config, config.pop("rootfs")["diff_ids"]
+
+
 class TestDockerCaptures(OnDocker):
     """What is particular about templates as images."""
 
@@ -160,6 +186,33 @@ class TestDockerCaptures(OnDocker):
             name.partition(": ")[2] for name, _ in layers_of(place.backend.engine.api, captured.ref.value["image"])
         }
         assert not [name for name in names if name.startswith("run/")]
+
+    def test_two_fresh_captures_differ_in_the_times_of_files_and_in_nothing_else(self, place, monkeypatch):
+        # Nothing of the second may come from BuildKit's cache.
+        monkeypatch.setattr(
+            capture_module,
+            "build",
+            lambda what, **rest: build(dataclasses.replace(what, arguments=(*what.arguments, "--no-cache")), **rest),
+        )
+        steps = (
+            shell("mkdir -p deep/er && echo 1 > deep/er/file && ln -s deep link"),
+            shell("rm /bin/vi; chmod 700 deep"),
+        )
+        request = place.request(*steps, seeds=(seed_file("/workspace/seeded", b"a seed\n"),))
+        api = place.backend.engine.api
+        found = []
+        for _ in range(2):
+            captured = place.publish(request)
+            found.append(described(api, captured.ref.value["image"]))
+            place.backend.remove(captured.ref)
+            time.sleep(1.1)
+
+        (first_layers, first_config, first_digests), (second_layers, second_config, second_digests) = found
+        assert [sorted(layer) for layer in first_layers] == [sorted(layer) for layer in second_layers]
+        assert first_config == second_config
+        # The other layers hold directories that changed, with the time of the change.
+        assert first_digests[0] == second_digests[0]
+        assert len(first_digests) == 4
 
     def test_a_change_to_the_last_of_ten_steps_runs_one_step(self, place):
         mark = uuid.uuid4().hex
