@@ -4,9 +4,11 @@ A Podman service of the test's own, with its storage in a directory of the test'
 engine that captures (ci/services.sh).
 """
 
+import contextlib
 import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -51,6 +53,11 @@ def podman(tmp_path_factory, absent):
     subprocess.run([*argv, "rm", "--all", "--force", "--time", "0"], check=False, capture_output=True)
     service.terminate()
     service.wait(20)
+    # What watched a command stays for five minutes after it.
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(root).encode() in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 class TestSessionsOnPodman(Harness):
