@@ -15,7 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 _INIT: Final = "/sbin/docker-init"
-_UNDER_INIT: Final = f'[ -x {_INIT} ] && exec {_INIT} -s -- "$@"\nexec "$@"'
+# gVisor knows no subreapers; its version, unlike Linux's, names no compiler in parentheses.
+_UNDER_INIT: Final = f"""
+[ -x {_INIT} ] && read -r kernel < /proc/version && case $kernel in *'('*) exec {_INIT} -s -- "$@";; esac
+exec "$@\""""
 _THROUGH_SHELL: Final = ("/bin/sh", "-c", 'exec "$@"', "sh")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-+:,@=")
