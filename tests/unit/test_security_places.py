@@ -20,13 +20,13 @@ SERVERS = Path("/etc/resolv.conf").read_bytes() if os.path.exists("/etc/resolv.c
 
 
 @pytest.fixture
-def backend(tmp_path):
+def backend(tmp_path, absent):
     backend = backend_at(tmp_path / "home")
     health = backend.check()
     if not health.ok:
-        pytest.skip(health.reason)
+        absent("local", health.reason)
     if busybox() is None:
-        pytest.skip("there is no busybox")
+        absent("busybox", "neither installed nor to be fetched")
     return backend
 
 
@@ -93,6 +93,16 @@ def test_links_that_a_session_left_do_not_lead_to_this_machine_when_it_starts_ag
     assert place.run(other, f"cat /oldroot{outside}/resolv", cwd="/", user="root").stdout.encode() == SERVERS
     place.close()
     assert list(outside.iterdir()) == []
+
+
+def test_packing_everything_leaves_proc_out(backend, tmp_path):
+    place = workplace(backend, tmp_path)
+    session = place.open(place.capture(shell("true")))
+    with tarfile.open(fileobj=io.BytesIO(b"".join(session.files.get_tree("/")))) as tar:
+        names = tar.getnames()
+    place.close()
+    assert "etc/passwd" in names
+    assert [name for name in names if name.startswith("proc/")] == []
 
 
 def directories(tmp_path, *trees):

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from prewarm.backends.local import syscall_filter
 from prewarm.backends.local.machine_code import Address, Program
 
 EXIT_NOT_EXECUTABLE: Final = 126
@@ -28,8 +29,12 @@ _LAST_DESCRIPTOR: Final = 0xFFFFFFFF
 _AT_FDCWD: Final = -100 & (2**64 - 1)
 _CLONE_NEWUSER: Final = 0x10000000
 _TIOCSCTTY: Final = 0x540E
+_PR_SET_DUMPABLE: Final = 4
 _PR_CAPBSET_DROP: Final = 24
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_SET_SECCOMP: Final = 22
+_SECCOMP_MODE_FILTER: Final = 2
+_INSTRUCTION_BYTES: Final = 8
 _CAPABILITIES: Final = 48  # Linux has 41; a number it does not know is no error.
 _UMASK: Final = 0o022
 # What root inside keeps, as container engines have it: files, users, signals, low ports. Nothing of mounts, devices, tracing.
@@ -99,6 +104,7 @@ def hold(machine: str, join: tuple[int, ...] = ()) -> bytes:
     ignore = program.data(struct.pack("<QQQQ", _SIG_IGN, 0, 0, 0))
     program.call("rt_sigaction", _SIGCHLD, ignore, 0, 8)
     program.call("close_range", 3, _LAST_DESCRIPTOR, 0)
+    program.call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)  # Nobody inside attaches to it: no limit or filter is on it.
     program.call("write", 1, program.data(READY), len(READY))
     program.call("read", 0, program.scratch, 1)
     program.jump_unless_zero("stay")
@@ -131,6 +137,7 @@ def enter(machine: str, entry: Entry) -> bytes:
     if entry.terminal:
         program.call("ioctl", 0, _TIOCSCTTY, 0)
     _become(program, entry.credentials)
+    _refuse_calls(program, syscall_filter.instructions(machine))
     program.call("chdir", program.text(entry.cwd))
     program.jump_unless_zero("no directory")
     _execute(program, entry)
@@ -175,6 +182,12 @@ def _become(program: Program, who: Credentials) -> None:
         ):
             program.call(call, *arguments)
             program.jump_unless_zero("failed")
+
+
+def _refuse_calls(program: Program, instructions: bytes) -> None:
+    header = struct.pack("<HxxxxxxQ", len(instructions) // _INSTRUCTION_BYTES, program.data(instructions).value)
+    program.call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program.data(header))
+    program.jump_unless_zero("failed")
 
 
 def _execute(program: Program, entry: Entry) -> None:
