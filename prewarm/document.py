@@ -7,13 +7,14 @@ that own a format (``lockfile``, ``catalog``, ``session``) say what belongs wher
 from __future__ import annotations
 
 import json
-import math
 import re
 from enum import Enum
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from prewarm.definition.options import Json
 
+_LARGEST: Final = 2**63 - 1
+_DEEPEST: Final = 100
 _EnumT = TypeVar("_EnumT", bound=Enum)
 
 
@@ -57,9 +58,11 @@ class Node:
         return Node(self._value[name], f"{self._where}.{name}")
 
     def object(self) -> dict[str, Json]:
-        """Give an object as it stands."""
+        """Give an object as it stands, nested no deeper than whoever reads it can follow."""
         if not isinstance(self._value, dict):
             self.complain("an object")
+        if _is_deep(self._value):
+            self.complain(f"nested at most {_DEEPEST} deep")
         return self._value
 
     def items(self) -> list[Node]:
@@ -69,8 +72,8 @@ class Node:
         return [Node(item, f"{self._where}[{number}]") for number, item in enumerate(self._value)]
 
     def text(self, pattern: re.Pattern[str] | None = None) -> str:
-        """Give text without NUL, matching a pattern in full."""
-        if not isinstance(self._value, str) or "\0" in self._value:
+        """Give text without NUL and halves of characters, matching a pattern in full."""
+        if not isinstance(self._value, str) or "\0" in self._value or not _can_be_written(self._value):
             self.complain("text")
         if pattern is not None and not pattern.fullmatch(self._value):
             self.complain("well-formed")
@@ -88,10 +91,10 @@ class Node:
         return found
 
     def positive(self) -> float:
-        """Give a finite number above zero."""
+        """Give a number above zero that can be reckoned with."""
         if isinstance(self._value, bool) or not isinstance(self._value, (int, float)):
             self.complain("a number")
-        if not (self._value > 0 and math.isfinite(self._value)):
+        if not 0 < self._value <= _LARGEST:
             self.complain("a positive number")
         return self._value
 
@@ -103,9 +106,31 @@ class Node:
         """Give a whole number above zero, or ``None``."""
         if self._value is None:
             return None
-        if isinstance(self._value, bool) or not isinstance(self._value, int) or self._value <= 0:
+        if isinstance(self._value, bool) or not isinstance(self._value, int) or not 0 < self._value <= _LARGEST:
             self.complain("a positive whole number or null")
         return self._value
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for one in level
+            for item in (one.values() if isinstance(one, dict) else one)  # type: ignore[attr-defined] # It is a list.
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _can_be_written(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -58,6 +58,10 @@ class Renderer:
                 source = text.replace("\r", _RETURN)  # Jinja would make every line end the same.
                 template = self._compiled[text] = self._environment.from_string(source)
             return template.render(variables).replace(_RETURN, "\r")
+        except RecursionError:
+            raise DefinitionError("cannot be filled in: it is nested too deeply") from None
+        except MemoryError:
+            raise DefinitionError("cannot be filled in: it takes more memory than there is") from None
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, OverflowError, LookupError) as error:
             _refuse(error, variables)
 

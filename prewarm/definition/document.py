@@ -23,6 +23,8 @@ except ImportError:  # PyYAML without libyaml: slower, not different
 MOST_NODES: Final = 200_000
 _TAG: Final = "tag:yaml.org,2002:"
 _DEEPEST: Final = 100
+_NESTED: Final = 1000  # More than any file is deep, and less than a stack holds.
+_OPENINGS: Final = ("[", "{", "- ", "? ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ def parse(text: str, file: str, problems: Problems) -> Located | None:
         What was read, without what was refused; ``None`` where nothing can be made of the text.
     """
     try:
+        line = _too_deep(text) if sum(text.count(opening) for opening in _OPENINGS) > _NESTED else 0
+        if line:
+            problems.add(f"{file}:{line}:1", "nested too deeply", line=line, column=1)
+            return None
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -102,6 +108,22 @@ def parse(text: str, file: str, problems: Problems) -> Located | None:
     reader = _Reader(file, problems)
     located = reader.read(root)
     return located if reader.count <= MOST_NODES else None
+
+
+def _too_deep(text: str) -> int:
+    """Give the line where collections are nested so deeply that composing them would end the process; 0 for none.
+
+    libyaml composes by calling itself, as deep as the text says, in a stack that nobody guards.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _NESTED and event.start_mark is not None:
+            return int(event.start_mark.line) + 1
+    return 0
 
 
 class _Reader:

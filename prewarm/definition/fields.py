@@ -33,6 +33,8 @@ _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_PARTS: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([bBkKmMgGtT]?)(?:i?[bB])?")
 _BYTES: Final = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SMALLEST_MEMORY: Final = 2**20
+_LARGEST: Final = 2**53  # Beyond, numbers of most programs are no longer exact.
+_LONGEST_S: Final = 1e9
 
 
 def match(pattern: str, text: str, expected: str) -> str:
@@ -59,9 +61,9 @@ def duration(value: object) -> float:
         match(DURATION, value.strip(), "a duration such as 30s, 10m or 1h30m")
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
     else:
-        seconds = float(value)
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise ValueError("expected a duration above zero")
+        seconds = _number(value, "a duration such as 30s, 10m or 1h30m")
+    if not 0 < seconds <= _LONGEST_S:
+        raise ValueError("expected a duration above zero, and below 30 years")
     return seconds
 
 
@@ -74,7 +76,9 @@ def size(value: object) -> int:
     else:
         match(SIZE, value.strip(), "a size such as 512m or 1g")
         parts = _SIZE_PARTS.fullmatch(value.strip())
-        amount = int(float(parts[1]) * _BYTES[parts[2].lower()]) if parts else 0
+        amount = int(min(float(parts[1]) * _BYTES[parts[2].lower()], _LARGEST + 1)) if parts else 0
+    if amount > _LARGEST:
+        raise ValueError("expected a size of at most 8192t")
     if amount < _SMALLEST_MEMORY:
         raise ValueError("expected a size of at least 1m, such as 512m or 1g")
     return amount
@@ -97,10 +101,10 @@ def count(value: object) -> int:
 
 
 def _number(value: object, expected: str) -> float:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", value.strip()):
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"expected {expected}")  # noqa: TRY004 - a finding, not a bug.
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", value.strip(), re.ASCII):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:
+        raise ValueError(f"expected {expected}")
     return float(value)
 
 
