@@ -82,6 +82,10 @@ class Story:
         """Give the lock file's entries, by name."""
         return {entry["name"]: entry for entry in json.loads((self.project / "prewarm.lock").read_text())["templates"]}
 
+    def held(self, namespace):
+        """Give the templates that backends hold for a namespace; an engine of the machine may hold anybody's others."""
+        return json.loads(self.prewarm("templates", "--json", "--namespace", namespace).stdout)["templates"]
+
     def write(self, path, text):
         """Write a file of the project."""
         target = self.project / path

@@ -31,8 +31,9 @@ class DockerStory(Story):
         return done.stdout.strip()
 
     def images(self):
-        """Give the ids of this story's templates."""
-        return sorted(set(self.docker("images", "--quiet", "--no-trunc", "prewarm/story-docker").split()))
+        """Give the ids of this story's templates, whichever of its namespaces they are of."""
+        listed = self.docker("images", "--quiet", "--no-trunc", "--filter", "reference=prewarm/story-docker*")
+        return sorted(set(listed.split()))
 
     def forget(self):
         """Remove the story's templates from the engine."""
