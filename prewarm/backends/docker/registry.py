@@ -49,12 +49,7 @@ def pull(engine: Engine, template: Traveller, registry: str, hear: Callable[[str
     here = facts(engine, tag)
     if here is not None and here.id == image:
         return False
-    found = fetch(engine, template.namespace, template.key, registry, hear)
-    if found != image:
-        raise TemplateCorruptError(
-            f"{remote_name(registry, template.namespace)}:{template.key} is image {found}, not {image}",
-            hint="build and push again",
-        )
+    fetch(engine, template.namespace, template.key, registry, hear, expected=image)
     return True
 
 
@@ -63,12 +58,20 @@ def offers(engine: Engine, namespace: str, key: str, registry: str) -> bool:
     return _remote_digest(engine, f"{remote_name(registry, namespace)}:{key}") is not None
 
 
-def fetch(engine: Engine, namespace: str, key: str, registry: str, hear: Callable[[str], None]) -> str:
-    """Pull whatever a registry has under a key, check that it carries the key, publish it; give its image id.
+def fetch(
+    engine: Engine,
+    namespace: str,
+    key: str,
+    registry: str,
+    hear: Callable[[str], None],
+    *,
+    expected: str | None = None,
+) -> str:
+    """Pull what a registry has under a key, check that it carries the key, publish it; give its image id.
 
     Raises:
         TemplateNotFoundError: The registry has none.
-        TemplateCorruptError: It does not carry the key.
+        TemplateCorruptError: It does not carry the key, or is not the image expected; nothing is published then.
     """
     name = remote_name(registry, namespace)
     if _remote_digest(engine, f"{name}:{key}") is None:
@@ -84,6 +87,9 @@ def fetch(engine: Engine, namespace: str, key: str, registry: str, hear: Callabl
     if found.labels.get(LABEL_KEY) != key:
         untag(engine, f"{name}:{key}", found.id)
         raise TemplateCorruptError(f"{name}:{key} does not carry its key", hint="build and push again")
+    if expected is not None and found.id != expected:
+        untag(engine, f"{name}:{key}", found.id)
+        raise TemplateCorruptError(f"{name}:{key} is image {found.id}, not {expected}", hint="build and push again")
     target, _, label = f"prewarm/{repository(namespace)}:{key}".rpartition(":")
     with translated():
         engine.api.tag(found.id, target, label)

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Generator, Sequence
@@ -20,12 +21,14 @@ from typing import IO, Any, Final
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import facts
 from prewarm.backends.docker.names import LABEL_KEY, PUBLISHED
-from prewarm.backends.docker.tarstreams import ChunkReader
+from prewarm.backends.docker.tarstreams import CheckedMember, ChunkReader
 from prewarm.backends.travel import Stored, Traveller
 from prewarm.errors import BackendUnavailableError, TemplateCorruptError, TemplateNotFoundError
 from prewarm.key import TemplateKey
 
 _CHUNK: Final = 1024 * 1024
+_LARGEST: Final = 16 * 1024 * 1024  # Of what describes an image.
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _MANIFEST: Final = "manifest.json"
 _BLOBS: Final = "blobs/sha256/"
 _INDEX: Final = "prewarm-cache.json"
@@ -51,7 +54,7 @@ def export(engine: Engine, templates: Sequence[Traveller], target: Path) -> None
 def take_in(engine: Engine, source: Path) -> list[TemplateKey]:
     """Load an archive whose images are all templates; give their keys."""
     try:
-        with tarfile.open(source) as tar:
+        with tarfile.open(source, tarinfo=CheckedMember) as tar:
             images = json.loads(_content(tar, _MANIFEST))
             for image in images:
                 if not image["RepoTags"] or any(not tag.startswith(PUBLISHED) for tag in image["RepoTags"]):
@@ -65,7 +68,7 @@ def take_in(engine: Engine, source: Path) -> list[TemplateKey]:
                     _check_blob(tar, member, str(source))
         with source.open("rb") as file:
             return _load(engine, file, images)
-    except (tarfile.TarError, KeyError, TypeError, ValueError) as error:
+    except (tarfile.TarError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise TemplateCorruptError(
             f"{source} is no archive of templates: {error}", hint="take one that 'prewarm export' wrote"
         ) from error
@@ -114,6 +117,11 @@ def cache_restore(engine: Engine, templates: Sequence[Traveller], directory: Pat
         image = str(template.ref.value.get("image"))
         here = facts(engine, str(template.ref.value.get("tag")))
         if image in known and (here is None or here.id != image):
+            if known[image]["Tag"] != template.ref.value.get("tag") or f"sha256:{known[image]['Config']}" != image:
+                raise TemplateCorruptError(
+                    f"{directory / _INDEX} gives another image for template {template.key.short}",
+                    hint="delete the cache and build again",
+                )
             wanted.append(known[image])
     if not wanted:
         return []
@@ -204,9 +212,13 @@ def _index(directory: Path) -> dict[str, Any]:
     try:
         value = json.loads((directory / _INDEX).read_bytes())
         images: dict[str, Any] = value["images"] if value["schema"] == _INDEX_SCHEMA else {}
-    except (OSError, ValueError, KeyError, TypeError):  # No cache, or none of ours: it starts empty.
-        return {}
-    return images
+        return {image: entry for image, entry in images.items() if _is_entry(entry)}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return {}  # No cache, or none of ours: it starts empty.
+
+
+def _is_entry(entry: dict[str, Any]) -> bool:
+    return isinstance(entry["Tag"], str) and all(_DIGEST.fullmatch(one) for one in (entry["Config"], *entry["Layers"]))
 
 
 def _is_whole(blobs: Path, entry: dict[str, Any]) -> bool:
@@ -231,7 +243,10 @@ def _content(tar: tarfile.TarFile, name: str) -> bytes:
     file = tar.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is no file")
-    return file.read()
+    data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"{name} has more than {_LARGEST} bytes")
+    return data
 
 
 def _check_config(data: bytes, image: dict[str, Any], source: str) -> None:

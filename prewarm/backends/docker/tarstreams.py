@@ -15,6 +15,18 @@ from prewarm.errors import PathEscapesError
 _SAFE_BITS: Final = 0o777
 
 
+class CheckedMember(tarfile.TarInfo):
+    """A member whose size is not below zero; for archives that are read back and forth.
+
+    Python before 3.11.14, 3.12.12 and 3.13.6 reads such an archive for ever (CVE-2025-8194); goes with the last of them.
+    """
+
+    def _block(self, count: int) -> int:
+        if count < 0:
+            raise tarfile.ReadError("a member has a size below zero")
+        return -(-count // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
 class ChunkReader(io.RawIOBase):
     """A readable stream over an iterator of chunks."""
 
