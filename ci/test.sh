@@ -29,7 +29,7 @@ if [ "$(id -u)" = 0 ] && [ $# -eq 0 ]; then
   # The wheel's own test runs every scenario once more; here the ordinary user does that, from the built wheel.
   "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${require[@]}" \
     --ignore tests/scenarios/test_wheel.py
-  ci/user.sh "$venv" tests/contract/test_local.py tests/scenarios tests/faults \
+  ci/user.sh "$venv" tests/unit/test_local_*.py tests/unit/test_security_*.py tests/contract/test_local.py tests/scenarios tests/faults \
     --ignore tests/scenarios/test_wheel.py --ignore tests/scenarios/docker --ignore tests/faults/test_docker_engine.py \
     --deselect tests/faults/test_killed_builders.py::test_a_builder_killed_at_random_moments_leaves_no_wrong_template
 else

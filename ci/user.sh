@@ -33,10 +33,10 @@ trap 'rm -rf "$wheels"' EXIT
   "$(echo "$wheels"/prewarm-*.whl)" pytest pytest-timeout pyte hypothesis jsonschema
 
 rm -rf "$place/checkout" "$place/home"
-mkdir -p "$place/checkout" "$place/home"
+mkdir -p "$place/checkout" "$place/home" "$place/cache"
 cp -r tests templates pyproject.toml "$place/checkout/"
 find "$place/checkout" -name __pycache__ -prune -exec rm -rf {} +
-chown -R "$uid:$uid" "$place/checkout" "$place/home"
+chown -R "$uid:$uid" "$place/checkout" "$place/home" "$place/cache"
 
 cd "$place/checkout"
 exec setpriv --reuid "$uid" --regid "$uid" --clear-groups env -u DOCKER_HOST -u DOCKER_CONFIG -u PREWARM_HOME \
