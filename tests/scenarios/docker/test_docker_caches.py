@@ -1,14 +1,11 @@
 """Caches and attestations of BuildKit: on the engine of the tests, and on one with containerd's image store."""
 
-import json
 import os
 import subprocess
 import uuid
-from pathlib import Path
 
 import pytest
 
-SERVICES = Path(__file__).parents[3] / "ci" / "services.sh"
 PROJECT = """\
 version: 1
 namespace: story-docker-caches
@@ -26,33 +23,6 @@ def story(docker_story):
     one = docker_story("node")
     one.write("prewarm.yaml", PROJECT)
     return one
-
-
-@pytest.fixture(scope="module")
-def containerd(tmp_path_factory, absent):
-    """The settings of an engine of our own with containerd's image store, whose builder writes every cache."""
-    if os.getuid() != 0 or "DOCKER_HOST" not in os.environ:
-        absent("docker", "an engine of its own needs root, and ci/services.sh")
-    directory = tmp_path_factory.mktemp("containerd")
-    (directory / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
-    store = directory / "store"
-    store.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "none", str(store)], check=True)
-    run = Path(f"/run/prewarm-caches-{os.getpid()}")  # Sockets have short names.
-    environment = {
-        **os.environ,
-        "PREWARM_TEST_RUN": str(run),
-        "PREWARM_TEST_DATA": str(store),
-        "PREWARM_TEST_BRIDGE_NAME": "none",
-        "PREWARM_TEST_REGISTRY_PORT": "0",
-        "PREWARM_TEST_DOCKERD_FLAGS": f"--config-file {directory / 'daemon.json'} --storage-driver overlayfs",
-    }
-    try:
-        subprocess.run([str(SERVICES), "up"], env=environment, check=True, timeout=120)
-        yield {"DOCKER_HOST": f"unix://{run}/docker.sock", "DOCKER_CONFIG": str(run / "config")}
-    finally:
-        subprocess.run([str(SERVICES), "down"], env=environment, check=False, timeout=120)
-        subprocess.run(["umount", "-l", str(store)], check=False)
 
 
 def captured(story, *arguments, **settings):
