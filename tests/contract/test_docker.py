@@ -21,9 +21,11 @@ from prewarm.backends.capturing import Presence
 from prewarm.backends.docker import DockerBackend
 from prewarm.backends.docker import capture as capture_module
 from prewarm.backends.docker.buildkit import build
+from prewarm.backends.hosting import FileKind
 from prewarm.definition.model import ImageBase, Network, RootfsBase
 from prewarm.errors import (
     SessionFailedError,
+    SessionFileError,
     SessionGoneError,
     SessionStateError,
     TemplateInUseError,
@@ -324,6 +326,15 @@ class TestDockerCaptures(OnDocker):
 
         assert place.text(place.open(captured), "cat /workspace/x") == "x"
 
+    def test_a_base_whose_accounts_are_a_link_keeps_them(self, place):
+        linked = place.capture(
+            shell("sed s/:1000:/:7007:/ /etc/passwd > /opt/accounts && ln -sf ../opt/accounts /etc/passwd")
+        )
+
+        captured = place.capture(shell("true"), parent=linked)
+
+        assert place.text(place.open(captured), "id -u") == "7007"
+
     def test_a_template_that_another_extends_stays(self, place):
         parent = place.capture(shell("echo 1 > /workspace/parent"))
         child = place.capture(shell("cat /workspace/parent"), parent=parent)
@@ -494,6 +505,29 @@ class TestDockerSessions(OnDocker):
         session.files.remove(name, recursive=True)
         session.files.remove(name + "!")
         assert not {entry.path for entry in session.files.list("/workspace")} & {name, name + "!"}
+
+    def test_a_link_that_leads_to_itself_is_an_error_of_that_file(self, place, session):
+        place.run(session, "ln -s round /workspace/round")
+
+        assert session.files.stat("/workspace/round").kind is FileKind.SYMLINK
+        for call in (session.files.read, session.files.list, lambda path: session.files.write(path, b"")):
+            with pytest.raises(SessionFileError, match="'/workspace/round' cannot be followed"):
+                call("/workspace/round")
+        session.files.remove("/workspace/round")
+        assert "round" not in place.text(session, "ls /workspace")
+
+    @pytest.mark.parametrize("accounts", ["../opt/accounts", "/dev/zero", "/nowhere", "passwd"])
+    def test_files_are_written_whatever_became_of_the_accounts(self, place, session, accounts):
+        api = place.backend.engine.api
+        change = f"cp /etc/passwd /opt/accounts && ln -sf {accounts} /etc/passwd"
+        api.exec_start(api.exec_create(session.id, ["/bin/sh", "-c", change], user="0")["Id"])
+
+        again = place.backend.attach(session.state())
+        again.files.write("/workspace/late", b"1")
+
+        assert again.files.read("/workspace/late") == b"1"
+        if accounts == "../opt/accounts":
+            assert place.text(again, "stat -c %U /workspace/late") == "sandbox"
 
     def test_a_session_in_use_does_not_expire(self, place, template):
         request = place.opening(template, idle_timeout_s=3.0)

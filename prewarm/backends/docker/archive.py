@@ -1,4 +1,4 @@
-"""The engine's archive interface: what a path of a container is, without running anything in it.
+"""The engine's archive interface: what a path of a container is, and a small file's text, without running anything in it.
 
 The SDK has no call for the question alone (HEAD), only for the content with it.
 """
@@ -6,15 +6,19 @@ The SDK has no call for the question alone (HEAD), only for the content with it.
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import os
 import posixpath
 import stat
+import tarfile
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from prewarm.backends.docker.engine import raw
+from prewarm.backends.docker.tarstreams import ChunkReader
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
@@ -27,6 +31,7 @@ _GO_SPECIAL: Final = ((1 << 23, stat.S_ISUID), (1 << 22, stat.S_ISGID), (1 << 20
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _STAT_HEADER: Final = "X-Docker-Container-Path-Stat"
+_LARGEST_TEXT: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,8 @@ class PathFacts:
 
     Attributes:
         mode: Permission bits with set-id and sticky.
-        link: Where a link leads, absolute, resolved inside the container; empty for anything else.
+        link: Where a link leads, absolute, resolved inside the container; empty for a link that leads to itself, and for
+            anything else.
     """
 
     name: str
@@ -67,8 +73,35 @@ def path_facts(api: APIClient, container: str, path: str) -> PathFacts | None:
         parent = path_facts(api, container, posixpath.dirname(path))
         if parent is None or not (parent.is_directory or parent.is_link):
             return None
+        # And how it puts a link that leads to itself.
+        name = posixpath.basename(path)
+        return PathFacts(
+            name=name, size=0, mode=0o777, modified=0.0, link="", is_directory=False, is_link=True, is_other=False
+        )
     client._raise_for_status(response)  # noqa: SLF001 - the same.
     return parsed(response.headers[_STAT_HEADER])
+
+
+def small_text(api: APIClient, container: str, path: str) -> str | None:
+    """Read a small file, such as one of accounts; a link is followed. ``None`` if there is nothing, or anything else.
+
+    Raises:
+        docker.errors.APIError: As ``path_facts`` does.
+    """
+    found = path_facts(api, container, path)
+    if found is not None and found.is_link and found.link:
+        path = found.link
+        found = path_facts(api, container, path)
+    if found is None or found.is_directory or found.is_link or found.is_other or found.size > _LARGEST_TEXT:
+        return None
+    chunks, _ = raw(api).get_archive(container, os.fsencode(path))
+    with (
+        contextlib.closing(chunks),
+        tarfile.open(fileobj=io.BufferedReader(ChunkReader(chunks)), mode="r|", errors="surrogateescape") as tar,
+    ):
+        # Whoever runs in the container may have put something else there meanwhile.
+        content = next((tar.extractfile(member) for member in tar if member.isreg()), None)
+        return content.read(_LARGEST_TEXT).decode("utf-8", "surrogateescape") if content else None
 
 
 def parsed(header: str) -> PathFacts:

@@ -19,7 +19,7 @@ from typing import IO, Final
 from prewarm.backends.commands import run_command
 from prewarm.backends.docker import listing
 from prewarm.backends.docker.accounts import Account, Accounts
-from prewarm.backends.docker.archive import PathFacts, path_facts
+from prewarm.backends.docker.archive import PathFacts, path_facts, small_text
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.tarstreams import ChunkReader, Sink, copy_checked
 from prewarm.backends.hosting import FileInfo, FileKind, ProcessRequest, SessionHandle
@@ -61,8 +61,8 @@ class ContainerFiles:
             raise SessionFileError(f"'{path}' has {found.size} bytes, more than the limit of {limit}")
         with self._archive(path) as tar:
             for member in tar:
-                content = tar.extractfile(member)
-                if content is not None:
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is not None and (limit is None or member.size <= limit):
                     return content.read()
         raise SessionFileError(f"'{path}' is not a file")
 
@@ -73,6 +73,8 @@ class ContainerFiles:
         if found is not None and found.is_link and found.link:
             path = session_path(found.link)
             found = self._facts(path)
+        if found is not None and found.is_link:
+            raise SessionFileError(f"'{path}' cannot be followed: it leads to itself")
         if found is not None and (found.is_directory or found.is_other):
             raise SessionFileError(f"cannot write '{path}': it is not a file")
         if append and found is not None:
@@ -180,7 +182,7 @@ class ContainerFiles:
             path = session_path(found.link) if found.link else path
             found = self._facts(path)
             if found is not None and found.is_link:
-                found = None
+                raise SessionFileError(f"'{path}' cannot be followed: it leads to itself")
         if found is None:
             raise self._missing(path)
         return path, found
@@ -267,9 +269,8 @@ class ContainerFiles:
 
     def _account(self) -> Account:
         if self._owner is None:
-            with self._archive("/etc/passwd") as tar:
-                content = next((tar.extractfile(member) for member in tar), None)
-                text = content.read().decode("utf-8", "surrogateescape") if content else ""
+            with translated():
+                text = small_text(self._engine.api, self._container, "/etc/passwd") or ""
             self._owner = Accounts(passwd=text).find(self._user) or Account(name=self._user, uid=0, gid=0, home="/")
         return self._owner
 

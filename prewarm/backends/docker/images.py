@@ -6,23 +6,18 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import posixpath
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from prewarm.backends.docker.accounts import Accounts
-from prewarm.backends.docker.archive import path_facts
+from prewarm.backends.docker.archive import path_facts, small_text
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.names import LABEL_BUILD, LABEL_ROLE, LABEL_SCHEMA, ROLE_BUILD, SCHEMA, build_container
 from prewarm.key import TemplateKey
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
-
-_LARGEST_ACCOUNT_FILE: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +96,11 @@ def look(engine: Engine, image: str, *, key: TemplateKey, workdir: str, identity
         BackendUnavailableError: The engine does not answer.
     """
     with translated(), _resting_container(engine.api, image, key, identity) as container:
-        shadow = _text(engine.api, container, "/etc/shadow")
+        shadow = small_text(engine.api, container, "/etc/shadow")
         return BaseFiles(
             accounts=Accounts(
-                passwd=_text(engine.api, container, "/etc/passwd") or "",
-                group=_text(engine.api, container, "/etc/group") or "",
+                passwd=small_text(engine.api, container, "/etc/passwd") or "",
+                group=small_text(engine.api, container, "/etc/group") or "",
                 shadow=shadow,
             ),
             has_shell=_exists(engine.api, container, "/bin/sh"),
@@ -129,23 +124,3 @@ def _resting_container(api: APIClient, image: str, key: TemplateKey, identity: s
 
 def _exists(api: APIClient, container: str, path: str) -> bool:
     return path_facts(api, container, path) is not None
-
-
-def _text(api: APIClient, container: str, path: str) -> str | None:
-    from docker.errors import NotFound
-
-    try:
-        chunks, _ = api.get_archive(container, path)
-    except NotFound:
-        return None
-    data = bytearray()
-    for chunk in chunks:
-        data += chunk
-        if len(data) > _LARGEST_ACCOUNT_FILE:
-            break
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for member in tar:
-            content = tar.extractfile(member) if posixpath.basename(path) == member.name else None
-            if content is not None:
-                return content.read().decode("utf-8", "surrogateescape")
-    return None
