@@ -3,6 +3,7 @@
 import ctypes
 import io
 import os
+import sys
 import tarfile
 import threading
 import time
@@ -382,9 +383,11 @@ open('end', 'w').close()
 def test_a_tree_deeper_than_can_be_walked_is_an_error_and_goes_with_its_session(place, session, workshop):
     assert python(place, session, DEEP.format(levels=3000)).ok
     with pytest.raises(SessionFileError):
-        session.files.remove("/workspace/d", recursive=True)
-    with pytest.raises(SessionFileError):
         b"".join(session.files.get_tree("/workspace"))
+    try:
+        session.files.remove("/workspace/d", recursive=True)
+    except SessionFileError:  # Python before 3.13 removes trees by recursion.
+        assert sys.version_info < (3, 13)
     session.remove()
     assert session.id not in [path.name for path in entries(workshop[0].backend.store.sessions)]
 
