@@ -10,14 +10,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prewarm.backends.docker import content
 from prewarm.backends.docker.accounts import Accounts
 from prewarm.backends.docker.archive import path_facts, small_text
 from prewarm.backends.docker.engine import Engine, raw, translated
-from prewarm.backends.docker.names import LABEL_BUILD, LABEL_ROLE, LABEL_SCHEMA, ROLE_BUILD, SCHEMA, build_container
+from prewarm.backends.docker.names import (
+    LABEL_BUILD,
+    LABEL_KEY,
+    LABEL_ROLE,
+    LABEL_SCHEMA,
+    ROLE_BUILD,
+    SCHEMA,
+    build_container,
+)
+from prewarm.errors import TemplateCorruptError, TemplateNotFoundError
 from prewarm.key import TemplateKey
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
+
+    from prewarm.values import TemplateRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +37,8 @@ class ImageFacts:
     """What is known of an image without its files.
 
     Attributes:
-        id: ``sha256:…`` of its configuration.
+        id: ``sha256:…`` as this engine's store names it: of its configuration, or of its manifest.
+        content: ``sha256:…`` that is the same in every store; see ``content``.
         size: Bytes of all its layers.
         labels: As they stand.
         env: Its own variables.
@@ -36,6 +49,7 @@ class ImageFacts:
     """
 
     id: str
+    content: str
     size: int
     labels: dict[str, str]
     env: dict[str, str]
@@ -79,6 +93,7 @@ def facts(engine: Engine, reference: str) -> ImageFacts | None:
     variant = f"/{found['Variant']}" if found.get("Variant") else ""
     return ImageFacts(
         id=found["Id"],
+        content=content.of_inspected(found),
         size=int(found.get("Size") or 0),
         labels=dict(config.get("Labels") or {}),
         env=dict(text.split("=", 1) for text in config.get("Env") or () if "=" in text),
@@ -87,6 +102,41 @@ def facts(engine: Engine, reference: str) -> ImageFacts | None:
         platform=f"{found.get('Os', 'linux')}/{found.get('Architecture', '')}{variant}",
         layers=tuple((found.get("RootFS") or {}).get("Layers") or ()),
     )
+
+
+def same(engine: Engine, ref: TemplateRef) -> ImageFacts | None:
+    """Find what has a template's name and its content, under whatever id; ``None`` too where the ref names no content.
+
+    Raises:
+        BackendUnavailableError: The engine does not answer.
+    """
+    content = ref.value.get("content")
+    found = facts(engine, str(ref.value.get("tag"))) if content else None
+    return found if found is not None and found.content == content else None
+
+
+def held(engine: Engine, ref: TemplateRef, key: TemplateKey) -> ImageFacts:
+    """Find the image of a template: by its id, or by its name where this engine's store has the same content under another.
+
+    Raises:
+        TemplateNotFoundError: The engine has none.
+        TemplateCorruptError: It has another one under that name, or one without the key.
+        BackendUnavailableError: The engine does not answer.
+    """
+    image, tag = str(ref.value.get("image")), str(ref.value.get("tag"))
+    found = facts(engine, image)
+    if found is None or found.id != image:
+        found = same(engine, ref)
+    if found is None and (other := facts(engine, tag)) is not None:
+        raise TemplateCorruptError(f"{tag} is image {other.id}, not {image}")
+    if found is None:
+        raise TemplateNotFoundError(
+            f"the image of template {key.short} is not in this engine: {image}",
+            hint="run 'prewarm build' or 'prewarm pull' for this engine",
+        )
+    if found.labels.get(LABEL_KEY) != key:
+        raise TemplateCorruptError(f"image {found.id} does not carry the key {key.short}")
+    return found
 
 
 def look(engine: Engine, image: str, *, key: TemplateKey, workdir: str, identity: str) -> BaseFiles:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from prewarm.backends.docker import policy as policies
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.handle import STATE_SCHEMA, DockerSession, expired, gone, inspect, remove
-from prewarm.backends.docker.images import facts
+from prewarm.backends.docker.images import held
 from prewarm.backends.docker.keeper import EXPIRED, command
 from prewarm.backends.docker.names import (
     BACKEND,
@@ -33,8 +33,6 @@ from prewarm.definition.model import Json, Network
 from prewarm.errors import (
     SessionFailedError,
     SessionStateError,
-    TemplateCorruptError,
-    TemplateNotFoundError,
     UnsupportedOptionError,
 )
 from prewarm.key import TemplateKey
@@ -141,7 +139,7 @@ def _create(
 ) -> DockerSession | None:
     from docker.errors import APIError
 
-    image = image_of(engine, request.ref, request.key)
+    image = held(engine, request.ref, request.key)
     ends_at = time.time() + request.options.max_lifetime_s
     labels = {
         LABEL_SCHEMA: SCHEMA,
@@ -160,7 +158,7 @@ def _create(
         api = engine.api
         try:
             made = api.create_container(
-                str(request.ref.value["image"]),
+                image.id,
                 entrypoint=command(idle_s=request.options.idle_timeout_s, ends_at=ends_at),
                 command=[],
                 name=name,
@@ -179,25 +177,7 @@ def _create(
         except APIError as error:
             remove(engine, made["Id"])
             raise _refused(error, policy) from error
-    return DockerSession(engine, made["Id"], key=request.key, policy=policy, known=image)
-
-
-def image_of(engine: Engine, ref: TemplateRef, key: TemplateKey) -> frozenset[str]:
-    """Prove that a ref's image is there and carries the key; give the names of its variables.
-
-    Raises:
-        TemplateNotFoundError, TemplateCorruptError: It is not there, or is another one.
-    """
-    image = ref.value.get("image")
-    found = facts(engine, image) if isinstance(image, str) else None
-    if found is None:
-        raise TemplateNotFoundError(
-            f"the image of template {key.short} is not in this engine: {image}",
-            hint="run 'prewarm build' or 'prewarm pull' for this engine",
-        )
-    if found.labels.get(LABEL_KEY) != key or found.id != image:
-        raise TemplateCorruptError(f"image {image} does not carry the key {key.short}")
-    return frozenset(found.env)
+    return DockerSession(engine, made["Id"], key=request.key, policy=policy, known=frozenset(image.env))
 
 
 def _enter(engine: Engine, found: Mapping[str, Any], policy: Policy) -> DockerSession:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from prewarm.backends.capturing import Litter, Presence, Probe, TemplateRecord
 from prewarm.backends.docker.engine import Engine, translated
 from prewarm.backends.docker.handle import remove as remove_container
-from prewarm.backends.docker.images import facts
+from prewarm.backends.docker.images import facts, same
 from prewarm.backends.docker.names import (
     BACKEND,
     BASE_REPOSITORY,
@@ -42,15 +42,18 @@ _CONFLICT: Final = 409
 _HOSTS: Final = ("docker.io/", "localhost/")
 
 
-def ref_of(image_id: str, namespace: str, key: TemplateKey) -> TemplateRef:
-    """Give the ref of a template: the image by content, and the name that it is published under."""
-    return TemplateRef(
-        backend=BACKEND, format=CAPTURE_FORMAT, value={"image": image_id, "tag": published_tag(namespace, key)}
-    )
+def ref_of(image_id: str, namespace: str, key: TemplateKey, *, content: str | None = None) -> TemplateRef:
+    """Give the ref of a template: the image by its id here and by its content, and the name that it is published under."""
+    value = {"image": image_id, "tag": published_tag(namespace, key)}
+    if content is not None:
+        value["content"] = content
+    return TemplateRef(backend=BACKEND, format=CAPTURE_FORMAT, value=value)
 
 
 def probe(engine: Engine, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> list[Probe]:
     """Say for each ref whether its image is there and carries the key; one call for all.
+
+    Only what has another id here than in its ref is looked at by itself: another store may have named the same content.
 
     Raises:
         BackendUnavailableError: The engine does not answer.
@@ -61,14 +64,23 @@ def probe(engine: Engine, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> 
     images = _images(engine, {"reference": [f"{PUBLISHED.rstrip('/')}*/*"]})
     by_id = {image["Id"]: image for image in images}
     by_tag = {tag: image["Id"] for image in images for tag in image.get("RepoTags") or ()}
-    return [_judge(key, ref, by_id, by_tag) for key, ref in wanted]
+    return [_judge(engine, key, ref, by_id, by_tag) for key, ref in wanted]
 
 
-def _judge(key: TemplateKey, ref: TemplateRef, by_id: Mapping[str, dict[str, Any]], by_tag: Mapping[str, str]) -> Probe:
+def _judge(
+    engine: Engine,
+    key: TemplateKey,
+    ref: TemplateRef,
+    by_id: Mapping[str, dict[str, Any]],
+    by_tag: Mapping[str, str],
+) -> Probe:
     image_id, tag = str(ref.value.get("image")), str(ref.value.get("tag"))
     image = by_id.get(image_id)
     if tag in by_tag and by_tag[tag] != image_id:
-        return Probe(presence=Presence.CORRUPT, detail=f"{tag} is image {by_tag[tag]}, not {image_id}")
+        named = same(engine, ref)
+        if named is None:
+            return Probe(presence=Presence.CORRUPT, detail=f"{tag} is image {by_tag[tag]}, not {image_id}")
+        image = by_id.get(named.id)
     if image is None:
         return Probe(presence=Presence.MISSING, detail=f"the engine has no image {image_id} named {tag}")
     if (image.get("Labels") or {}).get(LABEL_KEY) != key:
@@ -81,7 +93,7 @@ def find(engine: Engine, namespace: str, key: TemplateKey) -> TemplateRef | None
     found = facts(engine, published_tag(namespace, key))
     if found is None or found.labels.get(LABEL_KEY) != key or found.labels.get(LABEL_NAMESPACE) != namespace:
         return None
-    return ref_of(found.id, namespace, key)
+    return ref_of(found.id, namespace, key, content=found.content)
 
 
 def list_templates(engine: Engine, namespace: str | None) -> list[TemplateRecord]:
@@ -111,8 +123,8 @@ def remove(engine: Engine, ref: TemplateRef) -> None:
     Raises:
         TemplateInUseError: A live session was opened from it, or another template stands on it.
     """
-    image_id, tag = str(ref.value.get("image")), str(ref.value.get("tag"))
-    found = facts(engine, image_id)
+    tag = str(ref.value.get("tag"))
+    found = facts(engine, str(ref.value.get("image"))) or same(engine, ref)
     if found is None:
         return
     key = found.labels.get(LABEL_KEY, "")
@@ -121,7 +133,7 @@ def remove(engine: Engine, ref: TemplateRef) -> None:
             all=True, filters={"label": [f"{LABEL_ROLE}={ROLE_SESSION}", f"{LABEL_KEY}={key}"]}
         )
     for session in sessions:
-        if session["ImageID"] != image_id:
+        if session["ImageID"] != found.id:
             continue
         if not is_over(session):
             raise TemplateInUseError(
@@ -133,7 +145,7 @@ def remove(engine: Engine, ref: TemplateRef) -> None:
     if key and any(published(child) for child in children):
         names = ", ".join(sorted({child["Labels"][LABEL_NAME] for child in children}))
         raise TemplateInUseError(f"template {key[:12]} is extended by: {names}", hint="remove those first")
-    untag(engine, tag, image_id)
+    untag(engine, tag, found.id)
 
 
 def published(image: Mapping[str, Any]) -> bool:
