@@ -115,6 +115,17 @@ def same(engine: Engine, ref: TemplateRef) -> ImageFacts | None:
     return found if found is not None and found.content == content else None
 
 
+def image_of(engine: Engine, ref: TemplateRef) -> ImageFacts | None:
+    """Find the image of a ref, by its id or as ``same`` does; whether it carries its key is not asked.
+
+    Raises:
+        BackendUnavailableError: The engine does not answer.
+    """
+    image = str(ref.value.get("image"))
+    found = facts(engine, image)
+    return found if found is not None and found.id == image else same(engine, ref)
+
+
 def held(engine: Engine, ref: TemplateRef, key: TemplateKey) -> ImageFacts:
     """Find the image of a template: by its id, or by its name where this engine's store has the same content under another.
 
@@ -124,9 +135,7 @@ def held(engine: Engine, ref: TemplateRef, key: TemplateKey) -> ImageFacts:
         BackendUnavailableError: The engine does not answer.
     """
     image, tag = str(ref.value.get("image")), str(ref.value.get("tag"))
-    found = facts(engine, image)
-    if found is None or found.id != image:
-        found = same(engine, ref)
+    found = image_of(engine, ref)
     if found is None and (other := facts(engine, tag)) is not None:
         raise TemplateCorruptError(f"{tag} is image {other.id}, not {image}")
     if found is None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from prewarm.backends.capturing import Litter, Presence, Probe, TemplateRecord
 from prewarm.backends.docker.engine import Engine, translated
 from prewarm.backends.docker.handle import remove as remove_container
-from prewarm.backends.docker.images import facts, same
+from prewarm.backends.docker.images import facts, image_of, same
 from prewarm.backends.docker.names import (
     BACKEND,
     BASE_REPOSITORY,
@@ -124,7 +124,7 @@ def remove(engine: Engine, ref: TemplateRef) -> None:
         TemplateInUseError: A live session was opened from it, or another template stands on it.
     """
     tag = str(ref.value.get("tag"))
-    found = facts(engine, str(ref.value.get("image"))) or same(engine, ref)
+    found = image_of(engine, ref)
     if found is None:
         return
     key = found.labels.get(LABEL_KEY, "")
