@@ -10,6 +10,7 @@ from local import backend_at, sha256
 from rootfs import archive, busybox, busybox_archive, layout, member
 
 from prewarm.backends.local import rootfs
+from prewarm.backends.local.disk import entries
 from prewarm.backends.local.identity import identity_of_this_process
 from prewarm.backends.local.merging import merge
 from prewarm.definition.model import DockerfileBase, ImageBase, RootfsBase
@@ -171,6 +172,25 @@ def test_an_image_is_a_base_with_its_deletions_and_variables(backend, tmp_path, 
         assert len(captured.ref.value["layers"]) == 4
     finally:
         place.close()
+
+
+def test_images_share_the_layers_that_are_the_same(backend, tmp_path, small):
+    extra = archive((member("opt/extra"), b"1\n"))
+    layout(tmp_path / "one", small, whiteouts())
+    layout(tmp_path / "two", small, whiteouts(), extra)
+    first, captured, _ = opened(backend, resolve(backend, ImageBase(reference="oci:one"), tmp_path), shell("true"))
+    try:
+        second, grown, session = opened(
+            backend, resolve(backend, ImageBase(reference="oci:two"), tmp_path), shell("true")
+        )
+        try:
+            assert grown.ref.value["layers"][:2] == captured.ref.value["layers"][:2]
+            assert session.files.read("/opt/extra") == b"1\n"
+            assert not entries(backend.store.stagings)
+        finally:
+            second.close()
+    finally:
+        first.close()
 
 
 def test_an_image_is_known_by_its_manifest_wherever_it_lies(backend, tmp_path, small):

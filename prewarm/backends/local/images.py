@@ -35,15 +35,18 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _INDEXES: Final = frozenset(
     ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 )
-_LARGEST: Final = 16 * 1024 * 1024  # Of an index, a manifest or a configuration.
+LARGEST: Final = 16 * 1024 * 1024  # Of an index, a manifest or a configuration.
 _NESTING: Final = 4
 
 
 class Blobs(Protocol):
     """Where the pieces of an image are."""
 
+    def read_manifest(self, digest: str) -> bytes:
+        """Give an index or a manifest, checked. A registry keeps them apart from the rest."""
+
     def read(self, digest: str) -> bytes:
-        """Give a small one (an index, a manifest, a configuration), checked."""
+        """Give another small one (a configuration), checked."""
 
     def fetch(self, digest: str, directory: Path) -> Path:
         """Give the path of a large one, checked; put into ``directory`` if it has no path yet."""
@@ -143,7 +146,8 @@ def _source(node: Node) -> Iterator[Blobs]:
     if "registry" in node.object():
         from prewarm.backends.local import registry_images
 
-        yield registry_images.Repository(node.get("registry").text())
+        with registry_images.opened(node.get("registry").text()) as repository:
+            yield repository
         return
     with opened(Path(node.get("path").text())) as layout:
         yield layout
@@ -182,6 +186,9 @@ class Layout:
             raise ValueError(f"it has {len(set(found))} images{f' of tag {tag}' if tag else ''}; one is needed")
         return found[0]
 
+    def read_manifest(self, digest: str) -> bytes:
+        return self.read(digest)
+
     def read(self, digest: str) -> bytes:
         content = self._content(_blob(digest))
         check(digest, hashlib.sha256(content).hexdigest())
@@ -195,9 +202,9 @@ class Layout:
 
     def _content(self, name: str) -> bytes:
         with self._opened(name) as file:
-            content = file.read(_LARGEST + 1)
-        if len(content) > _LARGEST:
-            raise ValueError(f"{name} has more than {_LARGEST} bytes")
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"{name} has more than {LARGEST} bytes")
         return content
 
     @contextlib.contextmanager
@@ -236,7 +243,7 @@ def find(blobs: Blobs, digest: str, platform: str) -> Image:
     """
     system, _, machine = platform.partition("/")
     for _ in range(_NESTING):
-        node = parse(blobs.read(digest))
+        node = parse(blobs.read_manifest(digest))
         if "manifests" not in node.object():
             image = manifest(blobs, digest)
             _check_platform(blobs, digest, system, machine)
@@ -258,7 +265,7 @@ def _is_for(item: Node, system: str, machine: str) -> bool:
 
 
 def _check_platform(blobs: Blobs, digest: str, system: str, machine: str) -> None:
-    config = parse(blobs.read(parse(blobs.read(digest)).get("config").get("digest").text(_DIGEST))).object()
+    config = parse(blobs.read(parse(blobs.read_manifest(digest)).get("config").get("digest").text(_DIGEST))).object()
     said = (config.get("os", system), config.get("architecture", machine.partition("/")[0]))
     if said != (system, machine.partition("/")[0]):
         raise ValueError(f"it is for {said[0]}/{said[1]}, not for {system}/{machine}")
@@ -270,7 +277,7 @@ def manifest(blobs: Blobs, digest: str) -> Image:
     Raises:
         ValueError: They cannot be read.
     """
-    node = parse(blobs.read(digest))
+    node = parse(blobs.read_manifest(digest))
     config = json.loads(blobs.read(node.get("config").get("digest").text(_DIGEST)))
     pairs = ((config.get("config") or {}).get("Env") or []) if isinstance(config, dict) else []
     environment = dict(str(pair).partition("=")[::2] for pair in pairs)

@@ -5,8 +5,10 @@ Needs the extra ``prewarm[registry]``. Credentials are those of Docker's own con
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +16,7 @@ from prewarm.backends.local import images
 from prewarm.errors import BackendUnavailableError, UnkeyableInputError
 
 if TYPE_CHECKING:
+    import requests
     from oras.provider import Registry
 
 _HUB: Final = "docker.io"
@@ -36,10 +39,10 @@ def resolve(reference: str, platform: str) -> tuple[str, str]:
         BackendUnavailableError: The registry does not answer, or ``oras`` is not installed.
     """
     name, asked = split(reference)
-    repository = Repository(name)
     try:
-        digest = asked if asked.startswith("sha256:") else repository.digest_of(asked)
-        return name, images.find(repository, digest, platform).digest
+        with opened(name) as repository:
+            digest = asked if asked.startswith("sha256:") else repository.digest_of(asked)
+            return name, images.find(repository, digest, platform).digest
     except ValueError as error:
         raise UnkeyableInputError(
             f"image '{reference}' cannot be used: {error}", hint="check its name and tag"
@@ -60,57 +63,79 @@ def split(reference: str) -> tuple[str, str]:
     return name, digest if at else tag
 
 
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[Repository]:
+    """Lend one repository of a registry, called ``registry/repository``.
+
+    Raises:
+        BackendUnavailableError: ``oras`` is not installed.
+    """
+    host, _, path = name.partition("/")
+    host = _HUB_SERVER if host == _HUB else host
+    registry = _registry(host)
+    try:
+        yield Repository(registry, host, path)
+    finally:
+        registry.session.close()
+
+
 class Repository:
     """One repository of a registry: ``Blobs``.
 
     Args:
-        name: ``registry/repository``.
+        registry: To ask.
+        host: Its name.
+        path: Of the repository in it.
     """
 
-    def __init__(self, name: str) -> None:
-        host, _, self._path = name.partition("/")
-        self._name = name
-        self._host = _HUB_SERVER if host == _HUB else host
-        self._registry = _registry(self._host)
+    def __init__(self, registry: Registry, host: str, path: str) -> None:
+        self._registry, self._host, self._path = registry, host, path
 
     def digest_of(self, tag: str) -> str:
         """Give the digest of what a tag points to now."""
         return f"sha256:{hashlib.sha256(self._manifest(tag)).hexdigest()}"
 
+    def read_manifest(self, digest: str) -> bytes:
+        content = self._manifest(digest)
+        images.check(digest, hashlib.sha256(content).hexdigest())
+        return content
+
     def read(self, digest: str) -> bytes:
-        content = self._find(digest)
+        content = self._small(f"blobs/{digest}")
         images.check(digest, hashlib.sha256(content).hexdigest())
         return content
 
     def fetch(self, digest: str, directory: Path) -> Path:
         path = directory / digest.removeprefix("sha256:")
         found = hashlib.sha256()
-        response = self._get(f"blobs/{digest}", stream=True)
-        with path.open("wb") as file:
+        with self._get(f"blobs/{digest}") as response, path.open("wb") as file:
             for chunk in response.iter_content(_CHUNK):
                 found.update(chunk)
                 file.write(chunk)
         images.check(digest, found.hexdigest())
         return path
 
-    def _find(self, digest: str) -> bytes:
-        """Give a manifest, or where it is none, a blob."""
-        try:
-            return self._manifest(digest)
-        except ValueError:
-            return bytes(self._get(f"blobs/{digest}").content)
-
     def _manifest(self, reference: str) -> bytes:
-        return bytes(self._get(f"manifests/{reference}").content)
+        return self._small(f"manifests/{reference}")
 
-    def _get(self, path: str, *, stream: bool = False):  # type: ignore[no-untyped-def] # noqa: ANN202 - of requests.
+    def _small(self, path: str) -> bytes:
+        content = b""
+        with self._get(path) as response:
+            for chunk in response.iter_content(_CHUNK):
+                content += chunk
+                if len(content) > images.LARGEST:
+                    raise ValueError(f"{path.partition('/')[2][:19]} has more than {images.LARGEST} bytes")
+        return content
+
+    @contextlib.contextmanager
+    def _get(self, path: str) -> Iterator[requests.Response]:
         import requests
 
         url = f"{self._registry.prefix}://{self._host}/v2/{self._path}/{path}"
         # Without the library's own retries, which take two minutes to say that nobody answers.
         once = type(self._registry).do_request.__wrapped__
         try:
-            response = once(self._registry, url, "GET", headers={"Accept": _MANIFESTS}, stream=stream)
+            response = once(self._registry, url, "GET", headers={"Accept": _MANIFESTS}, stream=True)
         except requests.RequestException as error:
             raise BackendUnavailableError(
                 f"registry {self._host} does not answer: {type(error).__name__}", hint="check the network and the name"
@@ -119,14 +144,15 @@ class Repository:
             raise BackendUnavailableError(
                 f"registry {self._host} wants a login for {self._path}", hint="log in with 'docker login'"
             ) from error
-        if response.status_code == _NOT_FOUND:
-            raise ValueError(f"{self._host} has no {self._path} {path.partition('/')[2][:19]}")
-        if response.status_code != _OK:
-            raise BackendUnavailableError(
-                f"registry {self._host} answered {response.status_code} for {self._path}",
-                hint="check the name, and that you may read it ('docker login')",
-            )
-        return response
+        with response:
+            if response.status_code == _NOT_FOUND:
+                raise ValueError(f"{self._host} has no {self._path} {path.partition('/')[2][:19]}")
+            if response.status_code != _OK:
+                raise BackendUnavailableError(
+                    f"registry {self._host} answered {response.status_code} for {self._path}",
+                    hint="check the name, and that you may read it ('docker login')",
+                )
+            yield response
 
 
 def _registry(host: str) -> Registry:

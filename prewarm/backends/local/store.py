@@ -180,8 +180,7 @@ class Store:
             content = read_content(directory, single_owner=self._single_owner)
             sync_filesystem(directory)
             time.sleep(_SETTLE_S)
-            made = directory.parent / f"{directory.name}.layer"
-            made.mkdir(mode=0o700)
+            made = staging.fresh(f"{directory.name}.layer")
             directory.rename(made / "tree")
             write_through(made / "manifest", write_manifest(content.manifest))
             self._write_seal(made, content)
@@ -194,6 +193,7 @@ class Store:
                 if not place.exists():
                     made.rename(place)
                     sync_directory(self.layers)
+            remove_tree(made)  # Still there where the layer was.
         except OSError as error:
             raise CaptureFailedError(f"the layer could not be stored: {error}") from error
         return content.digest, content.size
