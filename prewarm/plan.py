@@ -15,7 +15,7 @@ from typing import assert_never
 from prewarm.backends.base import Presence, Probe
 from prewarm.catalog.records import Place, Record
 from prewarm.key import KeyInputs, diff
-from prewarm.refs import ref_text
+from prewarm.refs import same_template
 from prewarm.request import TemplateRef
 
 
@@ -205,7 +205,7 @@ def stands_on(record: Record | None, parent: TemplateRef | None) -> bool:
     """Say whether a capture stands on this template of its parent; without a record, its key is word enough."""
     if record is None or record.parent is None or parent is None:
         return True
-    return ref_text(record.parent) == ref_text(parent)
+    return same_template(record.parent, parent)
 
 
 def _decide(

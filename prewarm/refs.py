@@ -1,4 +1,8 @@
-"""Template refs as JSON: how the lock file and the catalog write them, so that equal refs give equal text."""
+"""Template refs as JSON: how the lock file and the catalog write them, so that equal refs give equal text.
+
+A backend whose stores name one template in several ways says so by ``content`` in its refs: refs of one content are the
+same template, wherever they were written.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,21 @@ def ref_json(ref: TemplateRef) -> dict[str, Any]:
 def ref_text(ref: TemplateRef) -> str:
     """Give a ref as one line of text; two refs are the same where their texts are."""
     return json.dumps(ref_json(ref), separators=(",", ":"))
+
+
+def ref_names(ref: TemplateRef) -> tuple[str, ...]:
+    """Give the texts by which a ref is known: two refs that share one lead to the same template."""
+    value = dict(ref.value)
+    content = value.pop("content", None)
+    texts = [ref_text(TemplateRef(backend=ref.backend, format=ref.format, value=value))]
+    if isinstance(content, str):
+        texts.append(ref_text(TemplateRef(backend=ref.backend, format=ref.format, value={"content": content})))
+    return tuple(texts)
+
+
+def same_template(one: TemplateRef, other: TemplateRef) -> bool:
+    """Say whether two refs lead to the same template."""
+    return not set(ref_names(one)).isdisjoint(ref_names(other))
 
 
 def ref_from(node: Node) -> TemplateRef:

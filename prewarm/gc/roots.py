@@ -13,7 +13,7 @@ from prewarm.backends.base import Backend
 from prewarm.catalog.records import Place, Record
 from prewarm.errors import LockFileError
 from prewarm.lockfile import LockFile
-from prewarm.refs import ref_text
+from prewarm.refs import ref_names
 from prewarm.request import TemplateRef
 
 
@@ -23,7 +23,7 @@ class Roots:
 
     Attributes:
         places: Why a key of a namespace is needed.
-        refs: Why a ref is needed.
+        refs: Why a ref is needed, by each of its names.
         unknown: Namespaces of which a lock file cannot be read: everything of theirs is needed, and why.
         gone: Lock files that do not exist any more.
         notes: What a person should know about it.
@@ -37,7 +37,8 @@ class Roots:
 
     def need(self, namespace: str, place: Place, ref: TemplateRef | None = None) -> str | None:
         """Say why a template is needed; ``None`` if nothing needs it."""
-        by_ref = None if ref is None else self.refs.get(ref_text(ref))
+        names = () if ref is None else ref_names(ref)
+        by_ref = next((self.refs[name] for name in names if name in self.refs), None)
         return self.unknown.get(namespace) or self.places.get((namespace, place)) or by_ref
 
 
@@ -69,12 +70,12 @@ def find_roots(known: Iterable[tuple[Path, str]], backends: Iterable[Backend], r
             if entry.key is not None and entry.ref is not None:
                 why = f"'{entry.name}' of {path}"
                 places[lock.namespace, Place(backend=entry.backend, key=entry.key)] = why
-                refs[ref_text(entry.ref)] = why
+                refs |= dict.fromkeys(ref_names(entry.ref), why)
     for backend in backends:
         for session in backend.sessions():
             why = f"live session '{session.session_key}' of '{session.name}'"
             places[session.namespace, Place(backend=backend.name, key=session.key)] = why
-            refs[ref_text(session.ref)] = why
+            refs |= dict.fromkeys(ref_names(session.ref), why)
     _add_parents(places, refs, list(records))
     return Roots(places=places, refs=refs, unknown=unknown, gone=tuple(gone), notes=tuple(unknown.values()))
 
@@ -83,16 +84,17 @@ def _add_parents(places: dict[tuple[str, Place], str], refs: dict[str, str], rec
     """Need what the needed was captured on, and so on down."""
     by_ref: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        by_ref[ref_text(record.ref)].append(record)
+        for name in ref_names(record.ref):
+            by_ref[name].append(record)
     by_place = {(record.namespace, record.place): record for record in records}
     open_ends = [by_place[place] for place in places if place in by_place]
     open_ends += [record for ref in refs for record in by_ref[ref]]
     while open_ends:
         record = open_ends.pop()
-        parent = None if record.parent is None else ref_text(record.parent)
-        if parent is not None and parent not in refs:
-            refs[parent] = f"'{record.name}' stands on it"
-            open_ends += by_ref[parent]
+        for name in () if record.parent is None else ref_names(record.parent):
+            if name not in refs:
+                refs[name] = f"'{record.name}' stands on it"
+                open_ends += by_ref[name]
 
 
 def _read(path: Path) -> LockFile | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prewarm import lockfile
@@ -11,6 +12,7 @@ from prewarm.home import Home
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.pipeline.preparation import Identified
 from prewarm.plan import Status
+from prewarm.refs import same_template
 from prewarm.report import TemplateReport
 
 
@@ -36,7 +38,17 @@ def enter(path: Path, identified: Identified, reports: Iterable[TemplateReport],
     entries = [lock_entry(report, definitions[report.name], machine_paths=here) for report in reports]
     with home.lock(f"lock-file-{project.namespace}"):
         old = read_or_begin(path, project.namespace)
+        entries = [_as_written(entry, old) for entry in entries]
         lockfile.write(path, old.merged(entries, defined={one.name for one in project.definitions}))
+
+
+def _as_written(entry: LockEntry, old: LockFile) -> LockEntry:
+    """Keep the words of an entry for the same template: machines that name it differently do not rewrite each other's."""
+    place = (entry.name, entry.platform, entry.key)
+    ref = next((one.ref for one in old.entries if (one.name, one.platform, one.key) == place), None)
+    if ref is None or entry.ref is None or not same_template(ref, entry.ref) or "content" not in ref.value:
+        return entry
+    return replace(entry, ref=ref)
 
 
 def lock_entry(report: TemplateReport, definition: Definition, *, machine_paths: Sequence[str] = ()) -> LockEntry:

@@ -149,9 +149,10 @@ class DockerBackend:
         from prewarm.errors import TemplateNotFoundError
 
         try:
-            return templates.ref_of(fetch(self._engine, namespace, key, registry, hear), namespace, key)
+            found = fetch(self._engine, namespace, key, registry, hear)
         except TemplateNotFoundError:
             return None
+        return templates.ref_of(found.id, namespace, key, content=found.content)
 
     def export_templates(self, templates: Sequence[Traveller], target: Path) -> None:
         from prewarm.backends.docker import saved

@@ -1,134 +1,240 @@
-"""Push templates to a registry and pull them by key. Credentials are Docker's own (config, helpers) and never shown."""
+"""Push templates to a registry and pull them by key. Credentials are Docker's own (``logins``) and never shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from prewarm.backends.docker.endpoint import config_directory
 from prewarm.backends.docker.engine import Engine, raw, translated
-from prewarm.backends.docker.images import facts
-from prewarm.backends.docker.names import LABEL_KEY, published_tag, repository
+from prewarm.backends.docker.images import ImageFacts, facts, held
+from prewarm.backends.docker.logins import login, registry_host
+from prewarm.backends.docker.names import (
+    LABEL_KEY,
+    LABEL_NAMESPACE,
+    PUBLISHED,
+    published_tag,
+    repository,
+)
 from prewarm.backends.docker.templates import untag
 from prewarm.backends.travel import Traveller
-from prewarm.errors import BackendUnavailableError, TemplateCorruptError, TemplateNotFoundError
+from prewarm.errors import (
+    BackendUnavailableError,
+    PrewarmError,
+    TemplateCorruptError,
+    TemplateNotFoundError,
+    UnsupportedOptionError,
+)
+from prewarm.key import TemplateKey
 
 _NOT_FOUND: Final = 404
-_LOGIN: Final = "log in with 'docker login', and check the registry's name"
+_LOCKED: Final = frozenset({401, 403})
+_LOCKED_WORDS: Final = ("unauthorized", "authentication required", "denied", "no basic auth credentials")
+_HUB: Final = "docker.io/"
+_DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 def remote_name(registry: str, namespace: str) -> str:
-    """Give the repository of a namespace in a registry."""
-    return f"{registry.rstrip('/')}/{repository(namespace)}"
+    """Give the repository of a namespace in a registry.
+
+    Raises:
+        UnsupportedOptionError: No registry is named so.
+    """
+    where = registry.strip("/")
+    if "://" in registry or "@" in registry or not where:
+        # What stands before an '@' may be a password.
+        shown = registry.rpartition("@")[2]
+        raise UnsupportedOptionError(
+            f"'{shown}' is no name of a registry", hint="a host and a path, as in registry.example.org/team"
+        )
+    name = f"{where}/{repository(namespace)}"
+    if name.removeprefix(_HUB).startswith(PUBLISHED):
+        raise UnsupportedOptionError(
+            f"'{registry}' is what prewarm calls its own images here", hint="name a host, or another account"
+        )
+    return name
 
 
 def push(engine: Engine, template: Traveller, registry: str, hear: Callable[[str], None]) -> bool:
     """Push a template; nothing moves where the registry has it already."""
-    image = str(template.ref.value.get("image"))
-    found = facts(engine, image)
-    if found is None:
-        raise TemplateNotFoundError(f"template {template.key.short} is not in the engine: {image}")
-    name = remote_name(registry, template.namespace)
-    known = {digest for one in found.digests for repo, _, digest in (one.partition("@"),) if repo == name}
-    if known and _remote_digest(engine, f"{name}:{template.key}") in known:
+    found = held(engine, template.ref, template.key)
+    remote = _Remote(engine, registry, template.namespace, template.key)
+    there = remote.describe()
+    known = {found.id, *(one.partition("@")[2] for one in found.digests)}
+    if there is not None and (there.digest in known or (_is_foreign(there, found) and remote.holds(found, hear))):
         return False
     with translated():
-        engine.api.tag(image, name, template.key)
+        engine.api.tag(found.id, remote.name, template.key)
         try:
-            events = engine.api.push(name, tag=template.key, stream=True, decode=True, auth_config=_auth(engine, name))
-            moved = _follow(events, hear, f"template {template.key.short} cannot be pushed to {name}")
+            events = engine.api.push(
+                remote.name, tag=template.key, stream=True, decode=True, auth_config=remote.credentials
+            )
+            pushed = remote.follow(events, hear, "pushed to")
         finally:
-            untag(engine, f"{name}:{template.key}", image)
-    return moved
+            untag(engine, remote.tag, found.id)
+    return pushed.moved or pushed.digest not in {None, there.digest if there else None}
+
+
+def _is_foreign(there: _There, found: ImageFacts) -> bool:
+    """Say whether a manifest is of the kind that another image store than this one writes.
+
+    Its own kind with another digest is another capture, and finding that out would fetch its layers.
+    """
+    has_manifests = any(one.endswith(f"@{found.id}") for one in found.digests)
+    return (there.media_type == _DOCKER_MANIFEST) == has_manifests
 
 
 def pull(engine: Engine, template: Traveller, registry: str, hear: Callable[[str], None]) -> bool:
     """Pull a template by its key, check that it is the image of the ref, and publish it."""
-    image = str(template.ref.value.get("image"))
-    tag = published_tag(template.namespace, template.key)
-    here = facts(engine, tag)
-    if here is not None and here.id == image:
+    here = facts(engine, published_tag(template.namespace, template.key))
+    if here is not None and _is(here, template):
         return False
-    fetch(engine, template.namespace, template.key, registry, hear, expected=image)
+    fetch(engine, template.namespace, template.key, registry, hear, expected=template)
     return True
 
 
-def offers(engine: Engine, namespace: str, key: str, registry: str) -> bool:
+def offers(engine: Engine, namespace: str, key: TemplateKey, registry: str) -> bool:
     """Say whether a registry has something under a key."""
-    return _remote_digest(engine, f"{remote_name(registry, namespace)}:{key}") is not None
+    return _Remote(engine, registry, namespace, key).describe() is not None
 
 
 def fetch(
     engine: Engine,
     namespace: str,
-    key: str,
+    key: TemplateKey,
     registry: str,
     hear: Callable[[str], None],
     *,
-    expected: str | None = None,
-) -> str:
-    """Pull what a registry has under a key, check that it carries the key, publish it; give its image id.
+    expected: Traveller | None = None,
+) -> ImageFacts:
+    """Pull what a registry has under a key, check that it carries the key, publish it; give what it is.
 
     Raises:
         TemplateNotFoundError: The registry has none.
         TemplateCorruptError: It does not carry the key, or is not the image expected; nothing is published then.
     """
-    name = remote_name(registry, namespace)
-    if _remote_digest(engine, f"{name}:{key}") is None:
+    remote = _Remote(engine, registry, namespace, key)
+    if remote.describe() is None:
         raise TemplateNotFoundError(
-            f"{name} has no template {key[:12]}", hint="run 'prewarm push' where it was built, or 'prewarm build' here"
+            f"{remote.name} has no template {key.short}",
+            hint="run 'prewarm push' where it was built, or 'prewarm build' here",
         )
-    with translated():
-        events = engine.api.pull(name, tag=key, stream=True, decode=True, auth_config=_auth(engine, name))
-        _follow(events, hear, f"template {key[:12]} cannot be pulled from {name}")
-    found = facts(engine, f"{name}:{key}")
-    if found is None:
-        raise TemplateNotFoundError(f"template {key[:12]} was pulled from {name} and is not in the engine")
+    with remote.pulled(hear) as found:
+        _check(found, namespace, key, remote.tag, expected)
+        target, _, label = published_tag(namespace, key).rpartition(":")
+        with translated():
+            engine.api.tag(found.id, target, label)
+        return found
+
+
+def _check(found: ImageFacts, namespace: str, key: TemplateKey, tag: str, expected: Traveller | None) -> None:
     if found.labels.get(LABEL_KEY) != key:
-        untag(engine, f"{name}:{key}", found.id)
-        raise TemplateCorruptError(f"{name}:{key} does not carry its key", hint="build and push again")
-    if expected is not None and found.id != expected:
-        untag(engine, f"{name}:{key}", found.id)
-        raise TemplateCorruptError(f"{name}:{key} is image {found.id}, not {expected}", hint="build and push again")
-    target, _, label = f"prewarm/{repository(namespace)}:{key}".rpartition(":")
-    with translated():
-        engine.api.tag(found.id, target, label)
-    untag(engine, f"{name}:{key}", found.id)
-    return found.id
+        raise TemplateCorruptError(f"{tag} does not carry its key", hint="build and push again")
+    if found.labels.get(LABEL_NAMESPACE) != namespace:
+        raise TemplateCorruptError(f"{tag} is of another namespace than '{namespace}'", hint="build and push again")
+    if expected is not None and not _is(found, expected):
+        image = expected.ref.value.get("image")
+        raise TemplateCorruptError(f"{tag} is image {found.id}, not {image}", hint="build and push again")
 
 
-def _remote_digest(engine: Engine, reference: str) -> str | None:
-    from docker.errors import APIError
+def _is(found: ImageFacts, template: Traveller) -> bool:
+    """Say whether an image is the template's, here or by content."""
+    value = template.ref.value
+    return found.labels.get(LABEL_KEY) == template.key and (
+        found.id == value.get("image") or found.content == value.get("content")
+    )
 
-    with translated():
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _There:
+    """What a registry has under a key."""
+
+    digest: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Moved:
+    """What an engine said of a push or pull: whether a layer moved, and the digest that the registry now has."""
+
+    moved: bool
+    digest: str | None
+
+
+class _Remote:
+    """A template's place in a registry, and the credentials for it."""
+
+    def __init__(self, engine: Engine, registry: str, namespace: str, key: TemplateKey) -> None:
+        self._engine = engine
+        self._key = key
+        self.name = remote_name(registry, namespace)
+        self.tag = f"{self.name}:{key}"
+        self.credentials = login(engine.environment, self.name)
+
+    def describe(self) -> _There | None:
+        """Ask what is there; nothing moves."""
+        from docker.errors import APIError
+
+        with translated():
+            try:
+                answer = raw(self._engine.api).inspect_distribution(self.tag, auth_config=self.credentials)
+            except APIError as error:
+                if error.status_code == _NOT_FOUND:
+                    return None
+                raise self._refused(str(error.explanation), code=error.status_code) from error
+        described = answer["Descriptor"]
+        return _There(digest=str(described["digest"]), media_type=str(described.get("mediaType")))
+
+    @contextlib.contextmanager
+    def pulled(self, hear: Callable[[str], None]) -> Iterator[ImageFacts]:
+        """Lend what is there under the registry's name, which is taken off again."""
+        found: ImageFacts | None = None
         try:
-            answer = raw(engine.api).inspect_distribution(reference, auth_config=_auth(engine, reference))
-        except APIError as error:
-            if error.status_code == _NOT_FOUND:
-                return None
-            raise BackendUnavailableError(
-                f"the registry of '{reference.rpartition(':')[0]}' refuses: {error.explanation}", hint=_LOGIN
-            ) from error
-    return str(answer["Descriptor"]["digest"])
+            with translated():
+                events = self._engine.api.pull(
+                    self.name, tag=self._key, stream=True, decode=True, auth_config=self.credentials
+                )
+                self.follow(events, hear, "pulled from")
+            found = facts(self._engine, self.tag)
+            if found is None:
+                raise TemplateNotFoundError(
+                    f"template {self._key.short} was pulled from {self.name} and is not in the engine"
+                )
+            yield found
+        finally:
+            if found is not None or (found := facts(self._engine, self.tag)) is not None:
+                untag(self._engine, self.tag, found.id)
 
+    def holds(self, image: ImageFacts, hear: Callable[[str], None]) -> bool:
+        """Fetch what is there and say whether it is this image; what both have does not move."""
+        with self.pulled(hear) as found:
+            return found.content == image.content
 
-def _auth(engine: Engine, reference: str) -> dict[str, str] | None:
-    """Find Docker's credentials for a registry; ``None`` for none."""
-    from docker import auth
+    def follow(self, events: Iterable[Mapping[str, Any]], hear: Callable[[str], None], way: str) -> _Moved:
+        """Hear a push or pull to its end."""
+        moved, digest = False, None
+        for event in events:
+            if "error" in event:
+                raise self._refused(str(event["error"]), way=way)
+            digest = (event.get("aux") or {}).get("Digest") or digest
+            status = str(event.get("status", ""))
+            moved = moved or status in {"Pushed", "Pull complete", "Download complete"}
+            if status and not event.get("progressDetail"):
+                hear(f"{event['id']}: {status}" if "id" in event else status)
+        return _Moved(moved=moved, digest=digest)
 
-    registry, _ = auth.resolve_repository_name(reference.partition("@")[0])
-    known = auth.load_config(str(config_directory(engine.environment) / "config.json"))
-    found: dict[str, str] | None = auth.resolve_authconfig(known, registry)
-    return found
-
-
-def _follow(events: Iterable[Mapping[str, Any]], hear: Callable[[str], None], failing: str) -> bool:
-    moved = False
-    for event in events:
-        if "error" in event:
-            raise BackendUnavailableError(f"{failing}: {event['error']}", hint=_LOGIN)
-        status = str(event.get("status", ""))
-        moved = moved or status in {"Pushed", "Pull complete", "Download complete"}
-        if status and not event.get("progressDetail"):
-            hear(f"{event['id']}: {status}" if "id" in event else status)
-    return moved
+    def _refused(self, detail: str, *, code: int | None = None, way: str | None = None) -> PrewarmError:
+        host = registry_host(self.name)
+        what = f"template {self._key.short} cannot be {way} {self.name}" if way else f"the registry of '{self.name}'"
+        # In the middle of a push or pull the engine has no code for it.
+        if code in _LOCKED or any(word in detail for word in _LOCKED_WORDS):
+            known = "does not accept the login" if self.credentials else "wants a login"
+            refusal = f"{what}: {host} {known}" if way else f"{what} {known}"
+            return BackendUnavailableError(
+                f"{refusal}: {detail}", hint=f"run 'docker login {host}', and check the registry's name"
+            )
+        return BackendUnavailableError(
+            f"{what}: {detail}" if way else f"{what} does not answer as one: {detail}",
+            hint=f"check the name and the network between the engine and {host}",
+        )
