@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self, TextIO
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 from prewarm.backends.base import Phase
 from prewarm.cli import _lines, _text
 from prewarm.cli._board import Board
+from prewarm.cli._hush import suspendable
 from prewarm.report import TemplateReport
 
 if TYPE_CHECKING:  # rich costs start-up time that only a capture repays.
@@ -33,6 +35,7 @@ class LiveProgress:
         self._lock = threading.Lock()  # Guards _screen: several captures may begin at once.
         self._screen: Screen | None = None
         self._told: set[str] = set()
+        self._signals = contextlib.ExitStack()
 
     @property
     def told(self) -> frozenset[str]:
@@ -40,11 +43,13 @@ class LiveProgress:
         return frozenset(self._told)
 
     def __enter__(self) -> Self:
+        self._signals.enter_context(suspendable(self._pause, self._resume))
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._screen is not None:
-            self._screen.close()
+        with self._signals:
+            if self._screen is not None:
+                self._screen.close()
 
     def template_started(self, name: str, key: str, reason: str) -> None:  # noqa: ARG002 - the listener's signature.
         from prewarm.cli._screen import Screen
@@ -71,6 +76,14 @@ class LiveProgress:
     def note(self, text: str) -> None:
         """Say what the run found worth saying, above the rows."""
         self._say(f"note: {_text.clean(text)}")
+
+    def _pause(self) -> None:
+        if self._screen is not None:
+            self._screen.pause()
+
+    def _resume(self) -> None:
+        if self._screen is not None:
+            self._screen.resume()
 
     def _say(self, text: str) -> None:
         if self._screen is None:

@@ -6,6 +6,7 @@ tear the rows. The rows go away at the end; the lines above them stay.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Final, TextIO
 
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from prewarm.cli import _output, _text
 from prewarm.cli._board import Board, Row
+from prewarm.cli._hush import Hush, in_foreground
 
 _FRAMES: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAMES_A_SECOND: Final = 8
@@ -23,7 +25,7 @@ _SHORTEST_TEXT: Final = 12
 
 
 class Screen:
-    """A terminal with rows that are drawn again a few times a second, from now until ``close``.
+    """A terminal with rows that are drawn again a few times a second, from now until ``close``. Thread-safe.
 
     Args:
         stream: The terminal.
@@ -31,26 +33,48 @@ class Screen:
     """
 
     def __init__(self, stream: TextIO, board: Board) -> None:
+        self._stream = stream
+        self._board = board
         self._console = Console(
             file=stream, no_color=not _output.in_colour(stream), highlight=False, markup=False, emoji=False
         )
-        self._live = Live(
-            _Rows(board),
-            console=self._console,
-            refresh_per_second=_FRAMES_A_SECOND,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start()
+        self._hush = Hush(stream)
+        self._lock = threading.Lock()  # Guards what follows: signals pause and resume while captures begin and end.
+        self._live: Live | None = None
+        self._closed = False
+        self.resume()
 
     def say(self, text: str) -> None:
         """Print a line above the rows; it stays. Colours in it are kept."""
         self._console.print(Text.from_ansi(text))
 
+    def pause(self) -> None:
+        """Take the rows away until ``resume``. Twice is fine."""
+        with self._lock:
+            live, self._live = self._live, None
+            if live is not None:
+                live.stop()
+            self._hush.end()
+
+    def resume(self) -> None:
+        """Draw the rows again, unless the terminal serves another program now. Twice is fine."""
+        with self._lock:
+            if self._live is None and not self._closed and in_foreground(self._stream) is not False:
+                self._hush.begin()
+                self._live = Live(  # A new one: it does not know where it left the cursor.
+                    _Rows(self._board),
+                    console=self._console,
+                    refresh_per_second=_FRAMES_A_SECOND,
+                    transient=True,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._live.start()
+
     def close(self) -> None:
-        """Take the rows away. Twice is fine."""
-        self._live.stop()
+        """Take the rows away for good. Twice is fine."""
+        self._closed = True
+        self.pause()
 
 
 class _Rows:

@@ -5,8 +5,11 @@ import re
 import signal
 import termios
 import time
+from pathlib import Path
 
 import pytest
+from screen import Screen
+from stories import COMMAND
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 24)])
@@ -120,3 +123,86 @@ def test_hostile_output_reaches_a_log_as_text(story):
 
 def test_progress_can_be_left_out(story):
     assert story.prewarm("build", "--only", "slow", "--progress", "none").stderr == ""
+
+
+def _echoes(screen):
+    return bool(termios.tcgetattr(screen.master)[3] & termios.ECHO)
+
+
+def test_keys_pressed_meanwhile_leave_no_line_behind(story):
+    screen = story.screen("build", "--jobs", "2")
+    screen.wait_for("noisy  bootstrap 1/1")
+    screen.type("\r\rtyped ahead\r")
+    screen.wait_for("line 5")
+    assert not _echoes(screen)
+    assert sum("bootstrap 1/1" in line for line in screen.lines) == 2
+    screen.wait_for("prepared 2 templates")
+    assert screen.end() == 0
+    assert "bootstrap" not in screen.text
+    assert "typed ahead" not in screen.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_the_terminal_echoes_again_however_it_ends(story, number):
+    story.edit("prewarm.yaml", "sleep 2", "sleep 100")
+    shell = _shell(story)
+    shell.type(f"{COMMAND} build --only slow; echo ended-$?\r")
+    shell.wait_for("working on it")
+    builder = next(
+        pid for pid in story.processes() if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"\0--only\0slow\0")
+    )
+    os.kill(builder, number)
+    shell.wait_for(f"ended-{131 if number == signal.SIGQUIT else 130}")
+    shell.type("stty -a | grep -o '[-]*echo '\r")
+    shell.wait_for("\necho\n")
+    assert not shell.screen.cursor.hidden
+    shell.type("exit\r")
+    assert shell.end() == 0
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_control_z_gives_the_terminal_to_the_shell_until_it_goes_on(story, columns):
+    story.edit("prewarm.yaml", "sleep 2", "sleep 4")
+    shell = _shell(story, columns=columns)
+    shell.type(f"{COMMAND} build --only slow\r")
+    shell.wait_for("working on it")
+    shell.type("\x1a")
+    shell.wait_for("Stopped")
+    shell.type("stty -a | grep -o '[-]*echo '\r")
+    shell.wait_for("\necho\n")
+    assert not shell.screen.cursor.hidden
+    assert "bootstrap 1/1" not in shell.text
+    shell.type("fg\r")
+    shell.wait_for("slow  bootstrap 1/1")
+    shell.wait_for("prepared 1 template")
+    assert "bootstrap 1/1" not in shell.text
+    assert shell.text.count("fresh    slow") == 1
+    shell.type("exit\r")
+    assert shell.end() == 0
+
+
+def test_control_z_does_nothing_where_nobody_could_make_it_go_on(story):
+    screen = story.screen("build", "--only", "slow")
+    screen.wait_for("working on it")
+    screen.type("\x1a")
+    assert screen.end(30) == 0
+    assert "fresh    slow" in screen.text
+
+
+def test_a_build_in_the_background_leaves_the_terminal_to_the_shell(story):
+    shell = _shell(story)
+    shell.type(f"{COMMAND} build --only slow &\r")
+    time.sleep(1)
+    shell.type("echo typed-$((6*7))\r")
+    shell.wait_for("typed-42")
+    shell.wait_for("prepared 1 template")
+    assert b"\x1b[?25l" not in shell.sent
+    shell.type("exit\r")
+    assert shell.end() == 0
+
+
+def _shell(story, columns=80):
+    environment = {**story.environment, "PS1": "in> ", "HISTFILE": "/dev/null"}
+    shell = Screen(["/bin/bash", "--norc", "-i"], environment, columns=columns, directory=story.project)
+    shell.wait_for("in>")
+    return shell
