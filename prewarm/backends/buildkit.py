@@ -18,12 +18,15 @@ class BuildKitOptions:
         cache_to: Caches to fill, the same.
         provenance: Attestation of how it was built (``mode=max``); ``None`` for the builder's default.
         sbom: Attestation of what is in it (``true``); ``None`` for the builder's default.
+        reproducible: Whether the times of files in layers are set back to 1970, so that two captures of the same steps
+            give the same image.
     """
 
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
     provenance: str | None = None
     sbom: str | None = None
+    reproducible: bool = False
 
 
 @runtime_checkable

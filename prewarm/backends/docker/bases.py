@@ -10,7 +10,7 @@ from typing import Final
 from prewarm.backends.capturing import CaptureRequest
 from prewarm.backends.docker import dockerfile
 from prewarm.backends.docker.engine import Engine, raw, translated
-from prewarm.backends.docker.images import ImageFacts, facts
+from prewarm.backends.docker.images import ImageFacts, facts, image_of
 from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY
 from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
 from prewarm.errors import CaptureFailedError, TemplateNotFoundError, UnkeyableInputError, UnsupportedOptionError
@@ -63,6 +63,7 @@ def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256:
                     "target": base.target,
                     "args": dict(base.args),
                     "sha256": found.digest,
+                    "images": dict(found.images),
                 },
             )
         case HostBase():
@@ -141,7 +142,7 @@ def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str,
     """
     base, value = request.base, request.base.value
     if base.parent is not None:
-        found = facts(engine, str(base.parent.value.get("image")))
+        found = image_of(engine, base.parent)
         if found is None or LABEL_KEY not in found.labels:
             raise TemplateNotFoundError(f"the template that '{request.name}' extends is not in the engine any more")
     elif "image" in value:
@@ -173,6 +174,25 @@ def build_arguments(value: Mapping[str, object]) -> list[str]:
     for name, text in given.items() if isinstance(given, Mapping) else ():
         arguments += ["--build-arg", f"{name}={text}"]
     return arguments
+
+
+def dockerfile_images(engine: Engine, value: Mapping[str, object]) -> tuple[dict[str, str], list[str]]:
+    """Give what a Dockerfile base starts from: name to image in the engine, and buildx's arguments for the others.
+
+    What the engine does not hold is taken by the digest that was keyed: a tag may have moved since.
+    """
+    held: dict[str, str] = {}
+    pins: list[str] = []
+    images = value.get("images")
+    for name, digest in images.items() if isinstance(images, Mapping) else ():
+        found = facts(engine, name)
+        if found is None or digest not in {found.id, _registry_digest(found, name)}:
+            found = facts(engine, digest)
+        if found is not None:
+            held[name] = found.id
+        else:
+            pins.append(f"--build-context={name}=docker-image://{pinned(name, digest)}")
+    return held, pins
 
 
 def _pull(engine: Engine, reference: str, platform: str) -> ImageFacts:

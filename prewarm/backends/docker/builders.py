@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from prewarm.backends.buildkit import NAME_FIELD, BuildKitOptions
-from prewarm.backends.docker.engine import Engine, translated
-from prewarm.errors import BackendUnavailableError
+from prewarm.backends.docker.engine import Engine
+from prewarm.backends.docker.exchange import can_rewrite, has_containerd_store
 
 _INLINE: Final = "inline"
-_CONTAINERD: Final = "io.containerd.snapshotter"
+_YES: Final = frozenset({"1", "true", "yes", "on"})
 
 
 def effective(options: BuildKitOptions | None, environment: Mapping[str, str]) -> BuildKitOptions:
@@ -22,6 +22,7 @@ def effective(options: BuildKitOptions | None, environment: Mapping[str, str]) -
         cache_to=asked.cache_to or tuple(environment.get("PREWARM_DOCKER_CACHE_TO", "").split()),
         provenance=asked.provenance or environment.get("PREWARM_DOCKER_PROVENANCE") or None,
         sbom=asked.sbom or environment.get("PREWARM_DOCKER_SBOM") or None,
+        reproducible=asked.reproducible or environment.get("PREWARM_DOCKER_REPRODUCIBLE", "").lower() in _YES,
     )
 
 
@@ -56,9 +57,8 @@ def problems(engine: Engine, options: BuildKitOptions, names: Sequence[str]) -> 
         for what, value in (("provenance", options.provenance), ("sbom", options.sbom))
         if value not in {None, "false"}
     ]
-    if (exported or attested) and not _has_containerd_store(engine):
-        driver = _driver(engine) if exported else ""
-        if driver == "docker":
+    if (exported or attested) and not has_containerd_store(engine):
+        if exported and engine.builder.is_engines_own:
             found += [
                 f"Docker's own builder cannot write the cache '{cache}': without the containerd image store"
                 " it writes none but type=inline"
@@ -67,6 +67,11 @@ def problems(engine: Engine, options: BuildKitOptions, names: Sequence[str]) -> 
         found += [
             f"this engine cannot keep what {one} adds: it is without the containerd image store" for one in attested
         ]
+    if options.reproducible and not can_rewrite(engine):
+        found.append(
+            "Docker's own builder cannot rewrite the times in layers, which --reproducible needs: without the containerd"
+            " image store it leaves them as they are"
+        )
     return found
 
 
@@ -91,31 +96,3 @@ def _fields(cache: str) -> dict[str, str]:
     if len(row) == 1 and "=" not in cache:
         return {"type": "registry", "ref": cache}
     return {"type": "", **{name.lower(): value for name, _, value in (field.partition("=") for field in row)}}
-
-
-def _has_containerd_store(engine: Engine) -> bool:
-    with translated():
-        status = engine.api.info().get("DriverStatus") or ()
-    return any(_CONTAINERD in str(value) for _, value in status)
-
-
-def _driver(engine: Engine) -> str:
-    """Find the driver of the builder that is in use."""
-    from python_on_whales import ClientNotFoundError, DockerClient  # 200 ms, which only these options cost.
-    from python_on_whales.exceptions import DockerException
-
-    environment = engine.environment
-    host = environment.get("DOCKER_HOST")
-    # It takes this process's environment; what says where to look comes from the one that was given.
-    client = DockerClient(
-        host=host,
-        context=None if host else environment.get("DOCKER_CONTEXT"),
-        config=environment.get("DOCKER_CONFIG"),
-    )
-    try:
-        return client.buildx.inspect(environment.get("BUILDX_BUILDER")).driver or ""
-    except (DockerException, ClientNotFoundError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2]
-        raise BackendUnavailableError(
-            f"the builder cannot be looked at: {said}", hint="see 'docker buildx ls', and BUILDX_BUILDER"
-        ) from error

@@ -7,6 +7,7 @@ given, and costs 160 ms to import (``prewarm/README.md``).
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,9 @@ from prewarm.process import DEVNULL, Child, exit_reason, start
 _CHUNK: Final = 65536
 _TICK_S: Final = 0.2
 _NO_SPACE: Final = "no space left on device"
+# gRPC's own words for a connection that was cut, by either of the two calls that notice; buildx has no others.
+_GONE: Final = re.compile(r"failed to (?:solve|receive status): (?:rpc error: code = )?Unavailable\b")
+_NO_EXEC: Final = "exec format error"
 _HINT: Final = "see the lines above; BuildKit's own log has more"
 
 
@@ -50,7 +54,7 @@ class Build:
         total: Of the whole capture.
         seals: Whether it ends the capture.
         platform: Only where it is not the engine's own.
-        arguments: Further ones for buildx.
+        arguments: Further ones for buildx; among them where the image goes.
         dockerfile: Where it is not ``context/Dockerfile``.
     """
 
@@ -126,8 +130,8 @@ def build(
 
 
 def _argv(what: Build, names: Mapping[str, str]) -> list[str]:
-    argv = ["docker", "buildx", "build", "--progress=rawjson", "--load", "--tag", what.tag]
-    # Of what this engine can: every clock in the image's configuration and history.
+    argv = ["docker", "buildx", "build", "--progress=rawjson", "--tag", what.tag]
+    # Every clock in the image's configuration and history; those in layers where the output is told to rewrite them.
     argv += ["--build-arg", "SOURCE_DATE_EPOCH=0"]
     for name, value in sorted(what.labels.items()):
         argv += ["--label", f"{name}={value}"]
@@ -190,6 +194,12 @@ def _failure(
             f"the builder {which} cannot be reached: {reason}",
             hint="start it, or choose another: see 'docker buildx ls', 'docker buildx use' and BUILDX_BUILDER",
         )
+    if _GONE.match(reason):
+        which = f"the builder '{builder}'" if builder else "the builder in use, or the engine that it is in,"
+        return BackendUnavailableError(
+            f"{which} went away during the build of {what.title}: {reason}",
+            hint="see that it runs ('docker buildx ls') and build again, or choose another in BUILDX_BUILDER",
+        )
     full = next((one for one in said if _NO_SPACE in one), None)
     if full is not None:
         reason = full
@@ -212,6 +222,11 @@ def _step_failure(what: Build, step: StepProgress, late: float | None) -> StepFa
         reason = exit_reason(code)
     else:
         reason = f"could not run: {step.error}"
+    if hint is None and any(_NO_EXEC in line.lower() for line in (*step.tail, step.error)):
+        hint = (
+            f"the builder cannot run programs of {what.platform or 'this platform'}: register an emulator there"
+            " (qemu-user-static and binfmt-support), or choose a builder of that platform in BUILDX_BUILDER"
+        )
     if hint is None and any(_NO_SPACE in line.lower() for line in (*step.tail, step.error)):
         hint = "free space on the engine's disk, for example with 'prewarm gc --apply'"
     number = what.first + step.index

@@ -10,50 +10,26 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Phase
-from prewarm.backends.docker import bases, builders, hooks, recipe
+from prewarm.backends.docker import bases, builders, exchange, hooks, recipe
 from prewarm.backends.docker.accounts import Account, Accounts
 from prewarm.backends.docker.buildcontext import write_tree
 from prewarm.backends.docker.buildkit import Build, BuildStep, build
 from prewarm.backends.docker.engine import Engine, translated
-from prewarm.backends.docker.images import BaseFiles, ImageFacts, facts, look
-from prewarm.backends.docker.names import LABEL_KEY, base_tag, published_tag, staged_tag, template_labels
-from prewarm.backends.docker.templates import ref_of, untag
+from prewarm.backends.docker.images import BaseFiles, ImageFacts, facts, image_of, look
+from prewarm.backends.docker.names import LABEL_KEY, base_tag, staged_tag, template_labels
+from prewarm.backends.docker.staging import Staged, forget
 from prewarm.backends.docker.workplace import Workplace, workplace
 from prewarm.errors import CaptureFailedError
 from prewarm.process import Redactor
-from prewarm.request import HookStep, RunStep, ScriptStep, TemplateRef
+from prewarm.request import HookStep, RunStep, ScriptStep
 
 _LONGEST_ENV: Final = 100_000
 _CREDENTIALS: Final = re.compile(r"//([^/@\s]+)@")
-
-
-class Staged:
-    """A ``StagedTemplate``: an image with its labels, under a name that only this build knows."""
-
-    def __init__(self, engine: Engine, request: CaptureRequest, image: ImageFacts, base_size: int) -> None:
-        self._engine = engine
-        self._request = request
-        self._image = image
-        self._size = max(0, image.size - base_size)
-
-    @property
-    def ref(self) -> TemplateRef:
-        return ref_of(self._image.id, self._request.namespace, self._request.key)
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def publish(self) -> None:
-        """Name it as a template is named. What another builder published first under this key is replaced, equal in key."""
-        tag = published_tag(self._request.namespace, self._request.key)
-        repository, _, label = tag.rpartition(":")
-        with translated():
-            self._engine.api.tag(self._image.id, repository, label)
 
 
 @contextlib.contextmanager
@@ -200,7 +176,7 @@ class _Capture:
             for one in [one for one, value in secrets.items() if b"\0" in value or len(value) > _LONGEST_ENV]:
                 files[one] = self._written(secrets.pop(one), written)
             self._tag_for_cleaning(tag)
-            build(
+            self._run(
                 Build(
                     title=self._title,
                     context=self._place.context,
@@ -215,6 +191,21 @@ class _Capture:
                     platform=request.platform,
                     arguments=builders.arguments(self._handed_on, request.name, first),
                 ),
+                images={base: base},
+            )
+
+    def _run(self, what: Build, images: Mapping[str, str]) -> None:
+        request = self._request
+        with exchange.handed(
+            self._engine,
+            self._place.path,
+            images,
+            platform=request.platform,
+            reproducible=self._handed_on.reproducible,
+            check=request.cancellation.check,
+        ) as arguments:
+            build(
+                replace(what, arguments=[*arguments, *what.arguments]),
                 environment=self._engine.environment,
                 observer=self._observer,
                 redact=self._redact,
@@ -234,7 +225,7 @@ class _Capture:
         request = self._request
         parent = None
         if request.base.parent is not None:
-            found = facts(self._engine, str(request.base.parent.value.get("image")))
+            found = image_of(self._engine, request.base.parent)
             parent = found.labels.get(LABEL_KEY) if found else None
         return template_labels(request.namespace, request.name, request.key, parent=parent, base_bytes=self.base_size)
 
@@ -258,21 +249,22 @@ class _Capture:
 
     def _build_base(self, value: Mapping[str, object], tag: str) -> None:
         context = self._request.project / str(value["context"])
-        build(
+        images, pins = bases.dockerfile_images(self._engine, value)
+        self._run(
             Build(
                 title=f"{self._title}: its base {value['dockerfile']}",
                 context=context,
                 tag=tag,
                 labels={},
                 platform=self._request.platform,
-                arguments=bases.build_arguments(value) + builders.arguments(self._handed_on, self._request.name, 0),
+                arguments=[
+                    *bases.build_arguments(value),
+                    *pins,
+                    *builders.arguments(self._handed_on, self._request.name, 0),
+                ],
                 dockerfile=context / str(value["dockerfile"]),
             ),
-            environment=self._engine.environment,
-            observer=self._observer,
-            redact=self._redact,
-            cancellation=self._request.cancellation,
-            deadline=self._deadline,
+            images=images,
         )
 
     def _staged(self, tag: str) -> ImageFacts:
@@ -285,10 +277,4 @@ class _Capture:
         return image
 
     def _tag_for_cleaning(self, tag: str) -> None:
-        self._tags.callback(_forget, self._engine, tag)
-
-
-def _forget(engine: Engine, tag: str) -> None:
-    found = facts(engine, tag)
-    if found is not None:
-        untag(engine, tag, found.id)
+        self._tags.callback(forget, self._engine, tag)

@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,10 +36,12 @@ class DockerfileInputs:
     Attributes:
         digest: Over all of it; 64 hex digits.
         files: Of the context, relative, sorted.
+        images: That it starts from: name to digest.
     """
 
     digest: str
     files: tuple[str, ...]
+    images: Mapping[str, str]
 
 
 def read(
@@ -66,15 +68,16 @@ def read(
     sources = _sources(instructions)
     names = [name for name in _context_files(context, base.dockerfile) if sources is None or _is_read(name, sources)]
     files = {name: _entry(context / name, sha256) for name in names}
+    images = {name: image(name) for name in _images(instructions, dict(base.args))}
     inputs = {
         "dockerfile": hashlib.sha256(text.encode()).hexdigest(),
         "target": base.target,
         "args": dict(sorted(base.args.items())),
-        "images": {name: image(name) for name in _images(instructions, dict(base.args))},
+        "images": images,
         "files": files,
     }
     data = json.dumps(inputs, sort_keys=True).encode("utf-8", "surrogateescape")
-    return DockerfileInputs(digest=hashlib.sha256(data).hexdigest(), files=tuple(sorted(files)))
+    return DockerfileInputs(digest=hashlib.sha256(data).hexdigest(), files=tuple(sorted(files)), images=images)
 
 
 def parse(text: str) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol, cast
 
 from prewarm.backends.docker import endpoint
+from prewarm.backends.docker.driver import Builder
 from prewarm.errors import BackendUnavailableError, PrewarmError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Engine:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
+        self.builder = Builder(environment)
         self._lock = threading.Lock()  # Guards _api: one connection pool, made once.
         self._api: APIClient | None = None
 
