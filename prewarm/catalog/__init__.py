@@ -191,9 +191,10 @@ def _remember(db: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> Non
                 "INSERT INTO names_1 (namespace, name, platform, backend, key, built_at) VALUES (?, ?, ?, ?, ?, ?)", row
             )
             db.execute(
-                "DELETE FROM names_1 WHERE namespace = ?1 AND name = ?2 AND platform = ?3 AND id NOT IN (SELECT id FROM"
-                " names_1 WHERE namespace = ?1 AND name = ?2 AND platform = ?3 ORDER BY id DESC LIMIT ?4)",
-                (*row[:3], _KEPT),
+                "DELETE FROM names_1 WHERE (namespace, name, platform) = (:namespace, :name, :platform) AND id NOT IN ("
+                "SELECT id FROM names_1 WHERE (namespace, name, platform) = (:namespace, :name, :platform)"
+                " ORDER BY id DESC LIMIT :kept)",
+                {"namespace": row[0], "name": row[1], "platform": row[2], "kept": _KEPT},
             )
         db.execute("COMMIT")
     except sqlite3.Error:

@@ -117,7 +117,8 @@ class Ledger:
         """Give what is remembered, oldest first. Only a backend knows what lives: a clock can jump."""
         with self._database() as database:
             rows = database.execute(
-                "SELECT * FROM session WHERE ?1 IS NULL OR namespace = ?1 ORDER BY created, id", (namespace,)
+                "SELECT * FROM session WHERE :namespace IS NULL OR namespace = :namespace ORDER BY created, id",
+                {"namespace": namespace},
             ).fetchall()
         return tuple(_lease(row) for row in rows)
 
