@@ -20,7 +20,7 @@ from prewarm.definition.options import Network, Resources, SessionOptions
 from prewarm.document import Node
 from prewarm.errors import LockFileError, TemplateNotFoundError
 from prewarm.key import TemplateKey
-from prewarm.machine import host_platform
+from prewarm.machine import PLATFORM, host_platform
 from prewarm.refs import in_order, ref_from, ref_json
 from prewarm.values import TemplateRef
 
@@ -29,11 +29,11 @@ LOCK_NAME: Final = "prewarm.lock"
 _SCHEMA: Final = re.compile(r"prewarm\.lock/([1-9][0-9]{0,5})")
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _BACKEND: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_PLATFORM: Final = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _ABSOLUTE: Final = re.compile(r"/[^\0]*")
 _VARIABLE: Final = re.compile(r"[^=\0]+")
+_CONFLICT: Final = re.compile(rb"^(?:<<<<<<<|>>>>>>>) ", re.MULTILINE)
 _LARGEST: Final = 64 * 1024 * 1024
 _NEAREST: Final = 3
 _REBUILD: Final = "it is generated: delete it and run 'prewarm build'"
@@ -158,7 +158,8 @@ def read(path: Path) -> LockFile:
             hint=f"use a prewarm that reads {error}, or build again with this one after deleting the file",
         ) from error
     except ValueError as error:
-        raise LockFileError(f"the lock file {path} is damaged: {error}", hint=_REBUILD) from error
+        why = "it holds the marks of a merge that was left unfinished" if _CONFLICT.search(data) else str(error)
+        raise LockFileError(f"the lock file {path} is damaged: {why}", hint=_REBUILD) from error
 
 
 def write(path: Path, lock: LockFile) -> bool:
@@ -235,7 +236,7 @@ def _lock(top: Node) -> LockFile:
 
 
 def _entry(node: Node) -> LockEntry:
-    name, platform = node.get("name").text(_NAME), node.get("platform").text(_PLATFORM)
+    name, platform = node.get("name").text(_NAME), node.get("platform").text(PLATFORM)
     status = node.get("status").member(EntryStatus)
     if status is not EntryStatus.CAPTURED:
         return LockEntry(name=name, platform=platform, status=status, reason=node.get("reason").text())

@@ -21,7 +21,7 @@ from prewarm.pipeline.keying import Keyed, choose_backends, compute_keys
 from prewarm.pipeline.presence import Choose, ask
 from prewarm.pipeline.selection import matching, parent_name, select
 from prewarm.pipeline.sources import Source, askable, refuse_without_registry
-from prewarm.pipeline.support import refuse_buildkit, refuse_unsupported
+from prewarm.pipeline.support import refuse_buildkit, refuse_platform, refuse_unsupported
 from prewarm.plan import Action, Found, PlanItem, Previous, Reason, Status, decide
 from prewarm.report import TemplateReport
 
@@ -165,6 +165,7 @@ def identify(
         DefinitionError, UnsupportedOptionError: What is asked for cannot be; everything is listed.
         BackendUnavailableError: A backend does not work here.
     """
+    refuse_platform(platform)
     chosen, backends = choose_backends(select(project, only), choose, override=override)
     refuse_unsupported((one.definition, one.backend) for one in chosen)
     if from_registry:

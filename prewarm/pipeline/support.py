@@ -14,11 +14,25 @@ from prewarm.definition.model import (
     ExtendsBase,
     HostBase,
     ImageBase,
+    InlineSeed,
     Network,
     Resources,
     RootfsBase,
 )
-from prewarm.errors import UnsupportedOptionError
+from prewarm.errors import DefinitionError, UnsupportedOptionError
+from prewarm.machine import PLATFORM
+
+_OF_THE_KERNEL = ("/dev", "/proc", "/sys")
+
+
+def refuse_platform(platform: str) -> None:
+    """Check how a platform is written: the lock file names it.
+
+    Raises:
+        DefinitionError: It is none.
+    """
+    if not PLATFORM.fullmatch(platform):
+        raise DefinitionError(f"'{platform}' is not a platform", hint="a platform is os/arch, such as linux/amd64")
 
 
 def refuse_unsupported(asked: Iterable[tuple[Definition, TemplateBackend]]) -> None:
@@ -72,7 +86,13 @@ def _problems(definition: Definition, backend: TemplateBackend) -> Iterator[str]
     where = f"sandbox '{definition.name}'"
     if definition.origin is not None:
         where = f"{definition.origin}: {where}"
-    for problem in (*_base(definition, backend), *_network(definition, backend), *_rest(definition, backend)):
+    found = (
+        *_base(definition, backend),
+        *_network(definition, backend),
+        *_places(definition),
+        *_rest(definition, backend),
+    )
+    for problem in found:
         yield f"{where}: {problem}"
     for problem in backend.option_problems(definition.template.options, definition.session.options):
         yield f"{where}: {problem}"
@@ -121,6 +141,15 @@ def _network(definition: Definition, backend: TemplateBackend) -> Iterator[str]:
     explicit = {definition.session.network, *(step.limits.network for step in steps)}
     if Network.ALL in explicit and Feature.NETWORK not in features:
         yield f"backend '{backend.name}' has no network to give (network: all)"
+
+
+def _places(definition: Definition) -> Iterator[str]:
+    template = definition.template
+    targets = [seed.path if isinstance(seed, InlineSeed) else seed.target for seed in template.seeds]
+    for what, path in (*(("a seed", target) for target in targets), ("'workdir'", template.workdir)):
+        for place in _OF_THE_KERNEL:
+            if path == place or path.startswith(f"{place}/"):
+                yield f"{what} at {path} would not be in the template: every session has its own {place}"
 
 
 def _rest(definition: Definition, backend: TemplateBackend) -> Iterator[str]:

@@ -191,7 +191,7 @@ def test_hostile_content_is_refused_by_place(tmp_path, place, value, complaint):
     ("text", "complaint"),
     [
         ("", "damaged"),
-        ("<<<<<<< HEAD", "damaged"),
+        ("<<<<<<< HEAD\n{}\n=======", "damaged: it holds the marks of a merge that was left unfinished"),
         ("[" * 100_000, "nested too deeply"),
         ('{"schema": "prewarm.lock/1", "schema": "prewarm.lock/1"}', "a name twice"),
         ('{"schema": NaN}', "NaN is no number"),

@@ -723,6 +723,15 @@ def test_builds_of_two_platforms_share_a_lock_file(shop):
     assert [entry.platform for entry in lockfile.read(workshop.lock).entries] == ["linux/amd64", "linux/arm64"]
 
 
+def test_a_platform_that_is_none_leaves_the_lock_file_alone(shop):
+    workshop = shop(define("a", "mark a"))
+    workshop.build()
+    before = workshop.lock.read_bytes()
+    with pytest.raises(DefinitionError, match="'zz' is not a platform"):
+        workshop.build(platform="zz")
+    assert workshop.lock.read_bytes() == before
+
+
 # keys, check, explain
 
 

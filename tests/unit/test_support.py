@@ -15,6 +15,7 @@ from prewarm.definition.model import (
     DockerfileBase,
     HostBase,
     ImageBase,
+    InlineSeed,
     Network,
     Resources,
     RootfsBase,
@@ -24,9 +25,10 @@ from prewarm.definition.model import (
     Step,
     StepLimits,
     Template,
+    TreeSeed,
 )
-from prewarm.errors import UnsupportedOptionError
-from prewarm.pipeline.support import refuse_unsupported
+from prewarm.errors import DefinitionError, UnsupportedOptionError
+from prewarm.pipeline.support import refuse_platform, refuse_unsupported
 
 EVERYTHING = frozenset(Feature)
 
@@ -105,6 +107,30 @@ def test_a_secret_that_is_not_declared_is_named():
 def test_verify_steps_have_no_secrets():
     definition = define(Template(base=HostBase(), verify=(step(secrets=("npm",)),)))
     assert "verify steps cannot have secrets" in refusal(definition, EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (Template(base=HostBase(), seeds=(TreeSeed(source="x", target="/dev/x"),)), "a seed at /dev/x"),
+        (Template(base=HostBase(), seeds=(InlineSeed(path="/proc/1/x", content=b""),)), "a seed at /proc/1/x"),
+        (Template(base=HostBase(), seeds=(TreeSeed(source="x", target="/sys"),)), "a seed at /sys"),
+        (Template(base=HostBase(), workdir="/dev/shm"), "'workdir' at /dev/shm"),
+    ],
+)
+def test_what_the_kernel_keeps_to_itself_is_no_place_for_a_template(template, told):
+    assert f"{told} would not be in the template" in refusal(define(template), EVERYTHING)
+
+
+def test_a_place_that_only_begins_like_one_of_the_kernels_is_fine():
+    refuse_unsupported([(define(Template(base=HostBase(), workdir="/devices")), Able(EVERYTHING))])
+
+
+@pytest.mark.parametrize("text", ["zz", "linux", "linux/", "Linux/amd64", "linux/amd64 ", "linux/amd64/v8/x", ""])
+def test_a_platform_that_no_lock_file_could_name_is_refused(text):
+    with pytest.raises(DefinitionError, match="is not a platform") as caught:
+        refuse_platform(text)
+    assert caught.value.hint == "a platform is os/arch, such as linux/amd64"
 
 
 def test_limits_that_were_asked_for_are_not_dropped():

@@ -18,6 +18,9 @@ from prewarm.errors import CaptureFailedError, SessionFailedError
 if TYPE_CHECKING:  # Only builds know seeds.
     from prewarm.inputs import SeedEntry
 
+_NOT_KEPT = "would not be in the template: something else is mounted there in every session"
+_CHOOSE_ANOTHER = "choose another place for it"
+
 
 def ensure_user(sandbox: Sandbox, name: str) -> User:
     """Give the user sessions will run as, creating it with its home if it is missing."""
@@ -47,6 +50,8 @@ def make_workdir(sandbox: Sandbox, path: str, owner: tuple[int, int] | None) -> 
         with sandbox.holder.root() as root:
             place = make_directories(root, path.encode(), owner)
             try:
+                if _is_elsewhere(place, root) and not os.fstatvfs(place).f_flag & os.ST_RDONLY:
+                    raise CaptureFailedError(f"working directory {path} {_NOT_KEPT}", hint=_CHOOSE_ANOTHER)
                 if owner is not None and path != "/":
                     os.chown(f"/proc/self/fd/{place}", *owner)
             finally:
@@ -67,10 +72,10 @@ def place_seeds(
         check: Called now and then; raises where the build is cancelled.
 
     Raises:
-        CaptureFailedError: One cannot be written, or is no longer what it was.
+        CaptureFailedError: One cannot be written, or would not be in the template, or is no longer what it was.
     """
     with sandbox.holder.root() as root:
-        directory, parent = b"", os.dup(root)
+        directory, parent, elsewhere = b"", os.dup(root), False
         try:
             for number, seed in enumerate(seeds):
                 if number % 64 == 0:
@@ -82,7 +87,10 @@ def place_seeds(
                         parent = -1
                         parent = make_directories(root, head, owner)
                         directory = head
+                        elsewhere = _is_elsewhere(parent, root)
                     _place(seed, parent, name, owner)
+                    if elsewhere:
+                        raise CaptureFailedError(f"seed {os.fsdecode(seed.target)} {_NOT_KEPT}", hint=_CHOOSE_ANOTHER)
                 except OSError as error:
                     where = os.fsdecode(seed.target)
                     raise CaptureFailedError(
@@ -94,6 +102,11 @@ def place_seeds(
         finally:
             if parent >= 0:
                 os.close(parent)
+
+
+def _is_elsewhere(place: int, root: int) -> bool:
+    """Say whether a directory is on something mounted over the template, such as ``/run``: what is put there is lost."""
+    return os.fstat(place).st_dev != os.fstat(root).st_dev
 
 
 def _place(seed: SeedEntry, parent: int, name: bytes, owner: tuple[int, int] | None) -> None:

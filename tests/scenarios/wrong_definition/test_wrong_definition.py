@@ -48,6 +48,17 @@ def test_what_a_backend_cannot_honour_is_refused_before_anything_runs(story):
     assert story.held("n") == []
 
 
+def test_a_seed_where_every_session_has_something_else_is_refused(story):
+    text = "version: 1\nnamespace: n\nsandboxes:\n  a: {base: host, backend: local, seed: [{path: %s/x, content: x}]}\n"
+    for place in ("/run", "/var/run"):
+        story.write("prewarm.yaml", text % place)
+        refused = story.prewarm("build", code=5)
+        assert f"error: seed {place}/x would not be in the template" in refused.stderr
+        assert "hint: choose another place for it" in refused.stderr
+    story.write("prewarm.yaml", text % "/proc")
+    assert "prewarm.yaml:4:3: sandbox 'a': a seed at /proc/x would not be" in story.prewarm("build", code=2).stderr
+
+
 def test_an_unknown_backend_is_named(story):
     story.write("prewarm.yaml", "version: 1\nnamespace: n\nsandboxes:\n  a: {base: host}\n")
     assert "did you mean 'local'" in story.prewarm("build", "--backend", "locla", code=4).stderr
