@@ -11,7 +11,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prewarm.backends.base import Backend, TemplateRecord
 from prewarm.catalog import Catalog
@@ -106,6 +106,7 @@ class _Search:
         roots = find_roots(self._catalog.lock_files(), self._scope.backends, records)
         self._captured_at = {(record.namespace, record.place): record.captured_at for record in records}
         garbage: list[Garbage] = []
+        litter: dict[str, Garbage] = {}
         kept: list[Kept] = []
         for namespace in self.namespaces:
             for backend in self._scope.backends:
@@ -117,19 +118,23 @@ class _Search:
                     else:
                         garbage.append(found)
                 garbage += self._lost_records(namespace, backend, held, roots)
-                garbage += [
-                    Garbage(
-                        kind=GarbageKind.LITTER,
-                        description=f"{litter.description} ({backend.name})",
-                        namespace=namespace,
-                        size=litter.size,
-                        remove=litter.remove,
-                    )
-                    for litter in backend.litter(namespace)
-                ]
+                for one in self._litter(namespace, backend):
+                    again = one.description in litter  # A backend that cannot tell whose it is gives it to all.
+                    litter[one.description] = replace(one, namespace="") if again else one
+        garbage += litter.values()
         if self._scope.namespace is None:
             garbage += [*self._gone_lock_files(roots), *_leftovers(self._scope.home)]
         return GcReport(garbage=tuple(garbage), kept=tuple(kept), notes=(*self._notes, *roots.notes))
+
+    def _litter(self, namespace: str, backend: Backend) -> Iterator[Garbage]:
+        for litter in backend.litter(namespace):
+            yield Garbage(
+                kind=GarbageKind.LITTER,
+                description=f"{litter.description} ({backend.name})",
+                namespace=namespace,
+                size=litter.size,
+                remove=litter.remove,
+            )
 
     def _judge(self, template: TemplateRecord, backend: Backend, roots: Roots) -> Garbage | Kept:
         namespace = template.namespace

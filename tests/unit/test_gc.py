@@ -252,6 +252,14 @@ def test_litter_is_found_and_removed(tmp_path):
     assert swept == [1]
 
 
+def test_litter_that_may_be_anybodys_counts_once(tmp_path):
+    machine = Machine(tmp_path, litter=[Litter(description="half a capture", size=5, remove=lambda: None)])
+    machine.lock()
+    machine.lock(namespace="other", file="other.lock")
+    litter = [item for item in gc.plan(machine.scope()).garbage if item.kind is GarbageKind.LITTER]
+    assert [(item.namespace, item.size) for item in litter] == [("", 5)]
+
+
 def test_what_cannot_be_removed_is_told_and_the_rest_goes(tmp_path):
     def fail():
         raise OSError(13, "Permission denied")
