@@ -31,6 +31,8 @@ _TAG_TEXT: Final = (
 _BUSY_TIMEOUT_S: Final = 30.0
 _WAL_PAUSE_S: Final = 0.01
 _WAIT_STEP_S: Final = 0.05
+_NEXT_TO_NOTHING: Final = 64 * 1024
+_MAKE_ROOM: Final = "free some space, or run 'prewarm gc --apply'"
 _PRIMARY_CODE: Final = 0xFF  # Extended result codes carry the primary one in the low byte.
 
 
@@ -66,7 +68,7 @@ class Home:
                 (self.path / "locks").mkdir(mode=0o700, exist_ok=True)
                 (self.path / CACHEDIR_TAG).write_text(_TAG_TEXT, encoding="ascii")
         except OSError as error:
-            raise _unusable(self.path, error) from error
+            raise unusable(self.path, error) from error
         return self.path
 
     def connect(self) -> sqlite3.Connection:
@@ -76,7 +78,7 @@ class Home:
             return _open_database(path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError) and not _looks_damaged(error):
-                raise _unusable(path, error) from error
+                raise unusable(path, error) from error
         with self.lock("state-repair"):
             try:
                 return _open_database(path)
@@ -85,7 +87,7 @@ class Home:
             try:
                 return _open_database(path)
             except sqlite3.DatabaseError as error:
-                raise _unusable(path, error) from error
+                raise unusable(path, error) from error
 
     @contextlib.contextmanager
     def lock(self, name: str, *, timeout: float | None = None, exclusive: bool = True) -> Iterator[None]:
@@ -128,7 +130,7 @@ class Home:
                     sound = connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError) and not _looks_damaged(error):
-                    raise _unusable(path, error) from error
+                    raise unusable(path, error) from error
                 sound = False
             if not sound:
                 _set_aside(path)
@@ -149,7 +151,7 @@ def _lock_file(directory: Path, name: str, *, timeout: float | None, exclusive: 
             directory.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         try:
             _acquire(descriptor, name, timeout=timeout, exclusive=exclusive)
             with contextlib.suppress(FileNotFoundError):
@@ -211,13 +213,31 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
+def _says_full(error: Exception) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL
+
+
 def _looks_damaged(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorcode & _PRIMARY_CODE in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _unusable(path: Path, error: Exception) -> HomeError:
+def is_full(path: Path) -> bool:
+    """Say whether the disk of a directory is full: SQLite calls that an I/O error, and a shell says what it likes."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < _NEXT_TO_NOTHING or (disk.f_files > 0 and disk.f_favail == 0)
+
+
+def unusable(path: Path, error: Exception) -> HomeError:
+    """Say that the state directory, or a file in it, cannot be used: why, and what to do."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     hint = "set PREWARM_HOME to a directory that this user can write"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        hint = "free some space, or run 'prewarm gc --apply'"
+    if isinstance(error, FileExistsError):
+        reason = "Not a directory"
+    elif isinstance(error, sqlite3.Error) and is_full(path.parent):
+        reason, hint = "no space left on its disk", _MAKE_ROOM
+    elif (isinstance(error, OSError) and error.errno == errno.ENOSPC) or _says_full(error):
+        hint = _MAKE_ROOM
     return HomeError(f"cannot use the state directory {path}: {reason}", hint=hint)

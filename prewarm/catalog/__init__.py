@@ -17,8 +17,7 @@ from typing import Final, Self, TypeVar
 
 from prewarm import document
 from prewarm.catalog.records import Built, Place, Record
-from prewarm.errors import HomeError
-from prewarm.home import Home
+from prewarm.home import Home, unusable
 from prewarm.key import KeyInputs, TemplateKey
 from prewarm.refs import ref_from, ref_text
 
@@ -163,13 +162,13 @@ class Catalog:
             except sqlite3.DatabaseError as error:
                 self._disconnect()
                 if (getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE) not in _DAMAGED:
-                    raise _unusable(self._home, error) from error
+                    raise unusable(self._home.path / "state.db", error) from error
             self._home.repair()
             try:
                 return self._transaction(work)
             except sqlite3.DatabaseError as error:
                 self._disconnect()
-                raise _unusable(self._home, error) from error
+                raise unusable(self._home.path / "state.db", error) from error
 
     def _transaction(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._connection is None:
@@ -229,10 +228,3 @@ def _record(row: Sequence[object]) -> Record | None:
 def _built(row: Sequence[object]) -> Built:
     _, backend, key, built_at = row
     return Built(place=Place(backend=str(backend), key=TemplateKey(str(key))), built_at=float(str(built_at)))
-
-
-def _unusable(home: Home, error: sqlite3.Error) -> HomeError:
-    return HomeError(
-        f"cannot use the state directory {home.path}: {error}",
-        hint="free some space there, or set PREWARM_HOME to a directory that this user can write",
-    )

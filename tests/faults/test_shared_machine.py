@@ -53,6 +53,14 @@ def test_a_full_disk_fails_with_the_way_out_and_heals(machine):
         failed = machine.run("build", "--backend", "local")
         assert failed.returncode == 5, failed.stderr
         assert "No space left" in failed.stderr
+        assert f"hint: free some space: the disk of {machine.home} is full\n" in failed.stderr
+        _fill(machine.home / "fill")
+        for name in ("state.db", "state.db-wal", "state.db-shm"):
+            (machine.home / name).unlink(missing_ok=True)
+        full = machine.run("plan", "--backend", "local")
+        assert full.returncode == 9
+        assert "no space left on its disk\nhint: free some space, or run 'prewarm gc --apply'\n" in full.stderr
+        (machine.home / "fill").unlink()
         machine.file.write_text(text)
         machine.assert_right()
         machine.collect_garbage()

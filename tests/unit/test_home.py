@@ -35,6 +35,8 @@ def test_a_home_that_cannot_be_made_says_where_why_and_what_to_do(tmp_path):
         Home(tmp_path / "file" / "home").ensure()
     assert str(tmp_path / "file" / "home") in caught.value.message
     assert "Not a directory" in caught.value.message
+    with pytest.raises(HomeError, match="file: Not a directory"):
+        Home(tmp_path / "file").ensure()
     assert "PREWARM_HOME" in caught.value.hint
 
 

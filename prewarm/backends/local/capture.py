@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Phase
 from prewarm.backends.hosting import ProcessRequest
@@ -25,6 +26,7 @@ from prewarm.backends.local.templates import Template, Templates
 from prewarm.backends.steps import run_step
 from prewarm.definition.options import Json, Network
 from prewarm.errors import CaptureFailedError, PrewarmError, SessionFailedError
+from prewarm.home import is_full
 from prewarm.key import TemplateKey
 from prewarm.process import Redactor
 from prewarm.request import CaptureStep, TemplateRef
@@ -44,7 +46,7 @@ class Maker:
     def capture(self, request: CaptureRequest, observer: CaptureObserver) -> Iterator[Staged]:
         """Make a template: ``TemplateBackend.capture``."""
         with self._cleaner.staging() as staging:
-            with _failing(request):
+            with _failing(request, self._store.path.parent):
                 made = self._make(request, observer, staging)
                 records.write(staging.path / "template.json", made)
             yield Staged(self._store, self._templates, made, replaces=request.replaces)
@@ -202,7 +204,7 @@ class Staged:
 
 
 @contextlib.contextmanager
-def _failing(request: CaptureRequest) -> Iterator[None]:
+def _failing(request: CaptureRequest, home: Path) -> Iterator[None]:
     """Let errors say which capture failed."""
     try:
         yield
@@ -210,6 +212,10 @@ def _failing(request: CaptureRequest) -> Iterator[None]:
         raise CaptureFailedError(
             f"capture of '{request.name}' ({request.key.short}) failed: {error.message}", hint=error.hint
         ) from error
+    except CaptureFailedError as error:
+        if error.hint is None and is_full(home):
+            error.hint = f"free some space: the disk of {home} is full"
+        raise
     except PrewarmError:
         raise
     except (OSError, ValueError) as error:
