@@ -17,6 +17,7 @@ from typing import Final, TextIO, TypeAlias
 from prewarm import process
 from prewarm.cli import _text
 from prewarm.definition.model import Json
+from prewarm.errors import PrewarmError
 from prewarm.failure import Failure
 
 JsonObject: TypeAlias = Mapping[str, Json]
@@ -30,6 +31,10 @@ _STATUS_COLOURS: Final = {
     "capture": "yellow",
     "reuse": "cyan",
 }
+
+
+class UnwritableError(PrewarmError):
+    """Say that what was asked for cannot be written where it was to go."""
 
 
 def prepare() -> None:
@@ -73,13 +78,10 @@ def data(text: str) -> None:
 
     Raises:
         BrokenPipeError: Whoever read it went away.
+        UnwritableError: It cannot be written.
     """
-    try:
+    with _told():
         _write(sys.stdout, text + "\n")
-    except OSError as error:
-        if error.errno == errno.EIO:  # What a terminal says that was closed.
-            raise BrokenPipeError(errno.EPIPE, "the terminal was closed") from error
-        raise
 
 
 def lines(text: str) -> None:
@@ -91,8 +93,9 @@ def lines(text: str) -> None:
 def raw(chunk: bytes, *, error: bool = False) -> None:
     """Pass on the bytes of a command in a session, as they are."""
     stream = sys.stderr if error else sys.stdout
-    stream.buffer.write(chunk)
-    stream.buffer.flush()
+    with _told():
+        stream.buffer.write(chunk)
+        stream.buffer.flush()
 
 
 def json_object(value: JsonObject) -> None:
@@ -183,6 +186,20 @@ def stdout_kept_for_data() -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.errno == errno.EIO:  # What a terminal says that was closed.
+            raise BrokenPipeError(errno.EPIPE, "the terminal was closed") from error
+        raise UnwritableError(
+            f"cannot write the output: {error.strerror}", hint="send it somewhere else, or free some space"
+        ) from error
 
 
 def _write(stream: TextIO, text: str) -> None:

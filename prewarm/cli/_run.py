@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return EXIT_PIPE
+    except _output.UnwritableError as error:
+        _forget_stdout()
+        _output.failure(Failure.of(error, name="", redact=str))
+        return error.exit_code
     return code
 
 
@@ -60,10 +64,10 @@ def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
         return _misused(error, invocation)
     except (KeyboardInterrupt, click.Abort):  # click's own prompts turn the one into the other.
         return _failed(InterruptedBuildError("interrupted"), invocation)
+    except (BrokenPipeError, _output.UnwritableError):
+        raise
     except PrewarmError as error:
         return _failed(error, invocation)
-    except BrokenPipeError:
-        raise
     except Exception as error:  # noqa: BLE001 - the last resort: nothing is swallowed, the traceback is kept.
         return _bug(error, invocation)
     return completed or invocation.exit_code

@@ -251,6 +251,16 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(arguments):
     assert done.returncode == 141
 
 
+@pytest.mark.parametrize("arguments", [("version",), ("version", "--json"), ("schema",)])
+def test_output_that_cannot_be_written_is_told_and_is_no_bug(arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*PREWARM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: cannot write the output: No space left on device\nhint: send it somewhere else, or free some space\n"
+    )
+
+
 def test_a_character_that_stdout_cannot_encode_ends_nothing():
     done = subprocess.run(
         [*PREWARM, "grüße\udcff"],
