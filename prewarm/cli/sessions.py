@@ -56,7 +56,7 @@ def _sessions(*, namespace: str | None, remove: tuple[str, ...], remove_all: boo
     elif run.as_json:
         _output.json_object({"schema": "prewarm.sessions/1", "sessions": [_as_json(one) for one in listed]})
     else:
-        _output.table(("SESSION", "SANDBOX", "BACKEND", "STATE", "ENDS IN", "ID"), [_row(one) for one in listed])
+        _output.table(("SESSION", "SANDBOX", "BACKEND", "STATE", "ENDS WITHIN", "ID"), [_row(one) for one in listed])
 
 
 def _list(run: Invocation, namespace: str | None) -> list[_Listed]:

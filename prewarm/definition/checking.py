@@ -118,6 +118,8 @@ def _sentence(detail: ErrorDetails, written: str | None) -> str:
         expected = f"expected {_EXPECTED[kind]}"
         return f"{expected}, found {_found(value, written)}{_remedy(kind, value, written)}"
     if kind in {"literal_error", "enum"}:
+        if value in _choices(context):
+            return f"expected {context['expected']}, found {_found(value, written)}; write it without quotes"
         close = nearest(value, _choices(context)) if isinstance(value, str) else ""
         return f"expected {context['expected']}, found {_found(value, written)}{close if 'did you' in close else ''}"
     if kind == "value_error":

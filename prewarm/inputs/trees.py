@@ -96,7 +96,10 @@ class Tree:
                 hint="copy the files into the project",
             )
         if not os.path.lexists(real):
-            raise UnkeyableInputError(f"cannot read '{source}': no such file or directory")
+            raise UnkeyableInputError(
+                f"cannot read '{source}': no such file or directory",
+                hint="correct the path, which starts at the project directory, or make the file first",
+            )
         return real
 
     def _is_plain(self, path: str) -> bool:

@@ -14,7 +14,14 @@ from prewarm.backends.context import BackendContext, Feature
 from prewarm.backends.hosting import OpenRequest
 from prewarm.definition.options import Json, Network, SessionOptions
 from prewarm.document import Node
-from prewarm.errors import BackendUnavailableError, HomeError, LockFileError, SessionStateError
+from prewarm.errors import (
+    BackendUnavailableError,
+    HomeError,
+    LockFileError,
+    SessionStateError,
+    TemplateCorruptError,
+    TemplateNotFoundError,
+)
 from prewarm.key import TemplateKey
 from prewarm.session.live import STATE_SCHEMA, Binding, Session
 from prewarm.session.names import checked_key, checked_name, new_key
@@ -110,7 +117,10 @@ def open_session(  # noqa: PLR0913 - what can be said when opening.
         env={**entry.env, **(env or {})},
         options=wanted,
     )
-    handle = chosen.open(request)
+    try:
+        handle = chosen.open(request)
+    except (TemplateNotFoundError, TemplateCorruptError) as error:
+        raise type(error)(f"sandbox '{name}' cannot be opened: {error.message}", hint=error.hint) from error
     binding = Binding(
         backend=chosen.name,
         namespace=request.namespace,

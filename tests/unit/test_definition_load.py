@@ -340,6 +340,11 @@ def test_one_problem_of_many_combinations_is_told_once(tmp_path):
 # what is wrong
 
 
+def test_a_version_in_quotes_is_told_what_is_wrong_with_it(tmp_path):
+    text = 'version: "1"\nnamespace: n\nsandboxes:\n  a: {base: host}\n'
+    assert problems(tmp_path, text) == ["prewarm.yaml:1:10: expected 1, found '1'; write it without quotes"]
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [

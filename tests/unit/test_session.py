@@ -114,6 +114,7 @@ def test_a_template_that_is_gone_is_never_replaced_by_something_else(bench):
     bench.backend.store.lose(bench.captured.ref.value["id"])
     with pytest.raises(TemplateNotFoundError) as caught:
         bench.open()
+    assert caught.value.message.startswith("sandbox 'analyst' cannot be opened: template ")
     assert caught.value.hint == "run 'prewarm build' on this machine"
     assert not bench.backend.sessions()
 
