@@ -165,14 +165,14 @@ class DockerBackend:
         return saved.take_in(self._engine, source)
 
     def cache_save(self, templates: Sequence[Traveller], directory: Path) -> Stored:
-        from prewarm.backends.docker import saved
+        from prewarm.backends.docker import cache
 
-        return saved.cache_save(self._engine, templates, directory)
+        return cache.save(self._engine, templates, directory)
 
     def cache_restore(self, templates: Sequence[Traveller], directory: Path) -> Sequence[TemplateKey]:
-        from prewarm.backends.docker import saved
+        from prewarm.backends.docker import cache
 
-        return saved.cache_restore(self._engine, templates, directory)
+        return cache.restore(self._engine, templates, directory)
 
     def close(self) -> None:
         """Let go of the connections to the engine. Twice is fine; the next use connects again."""

@@ -29,6 +29,7 @@ from prewarm.key import TemplateKey
 if TYPE_CHECKING:
     from docker.api.client import APIClient
 
+    from prewarm.backends.travel import Traveller
     from prewarm.values import TemplateRef
 
 
@@ -146,6 +147,14 @@ def held(engine: Engine, ref: TemplateRef, key: TemplateKey) -> ImageFacts:
     if found.labels.get(LABEL_KEY) != key:
         raise TemplateCorruptError(f"image {found.id} does not carry the key {key.short}")
     return found
+
+
+def is_of(found: ImageFacts, template: Traveller) -> bool:
+    """Say whether an image is a template's, by its id here or by its content."""
+    value = template.ref.value
+    return found.labels.get(LABEL_KEY) == template.key and (
+        found.id == value.get("image") or found.content == value.get("content")
+    )
 
 
 def look(engine: Engine, image: str, *, key: TemplateKey, workdir: str, identity: str) -> BaseFiles:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prewarm.backends.docker.engine import Engine, raw, translated
-from prewarm.backends.docker.images import ImageFacts, facts, held
+from prewarm.backends.docker.images import ImageFacts, facts, held, is_of
 from prewarm.backends.docker.logins import login, registry_host
 from prewarm.backends.docker.names import (
     LABEL_KEY,
@@ -88,7 +88,7 @@ def _is_foreign(there: _There, found: ImageFacts) -> bool:
 def pull(engine: Engine, template: Traveller, registry: str, hear: Callable[[str], None]) -> bool:
     """Pull a template by its key, check that it is the image of the ref, and publish it."""
     here = facts(engine, published_tag(template.namespace, template.key))
-    if here is not None and _is(here, template):
+    if here is not None and is_of(here, template):
         return False
     fetch(engine, template.namespace, template.key, registry, hear, expected=template)
     return True
@@ -133,17 +133,9 @@ def _check(found: ImageFacts, namespace: str, key: TemplateKey, tag: str, expect
         raise TemplateCorruptError(f"{tag} does not carry its key", hint="build and push again")
     if found.labels.get(LABEL_NAMESPACE) != namespace:
         raise TemplateCorruptError(f"{tag} is of another namespace than '{namespace}'", hint="build and push again")
-    if expected is not None and not _is(found, expected):
+    if expected is not None and not is_of(found, expected):
         image = expected.ref.value.get("image")
         raise TemplateCorruptError(f"{tag} is image {found.id}, not {image}", hint="build and push again")
-
-
-def _is(found: ImageFacts, template: Traveller) -> bool:
-    """Say whether an image is the template's, here or by content."""
-    value = template.ref.value
-    return found.labels.get(LABEL_KEY) == template.key and (
-        found.id == value.get("image") or found.content == value.get("content")
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

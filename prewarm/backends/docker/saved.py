@@ -1,52 +1,53 @@
-"""Templates as the engine saves images: in one archive, or as blobs of a cache directory, checked on the way in.
+"""Templates in one archive, as the engine saves images: written whole or not at all, and checked on the way in.
 
-Both are the engine's own format (``docker save``), in which every blob is named by its digest, so what several
-templates share is there once.
+What several templates share is in it once. What an engine saves differs: blobs by digest since Docker 25, directories
+of layers with links between them before. All have ``manifest.json``, and that is what is read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import json
 import os
-import re
+import posixpath
+import secrets
 import tarfile
-import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
+from prewarm import document
 from prewarm.backends.docker.engine import Engine, raw, translated
-from prewarm.backends.docker.images import facts
-from prewarm.backends.docker.names import LABEL_KEY, PUBLISHED
-from prewarm.backends.docker.tarstreams import CheckedMember, ChunkReader
-from prewarm.backends.travel import Stored, Traveller
+from prewarm.backends.docker.images import ImageFacts, facts, held
+from prewarm.backends.docker.parcels import BLOBS, CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sha256
+from prewarm.backends.docker.tarstreams import CheckedMember
+from prewarm.backends.travel import Traveller
 from prewarm.errors import BackendUnavailableError, TemplateCorruptError, TemplateNotFoundError
 from prewarm.key import TemplateKey
 
-_CHUNK: Final = 1024 * 1024
-_LARGEST: Final = 16 * 1024 * 1024  # Of what describes an image.
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_MANIFEST: Final = "manifest.json"
-_BLOBS: Final = "blobs/sha256/"
-_INDEX: Final = "prewarm-cache.json"
-_INDEX_SCHEMA: Final = "prewarm.docker-cache/1"
+_LINKS: Final = 8
+_DAMAGE: Final = (tarfile.TarError, LookupError, TypeError, ValueError, RecursionError)
+_EXPORTED: Final = "take one that 'prewarm export' wrote"
 
 
 def export(engine: Engine, templates: Sequence[Traveller], target: Path) -> None:
     """Write one archive of all templates; it appears whole or not at all."""
-    part = target.with_name(f".{target.name}.part")
+    images = wanted(engine, templates)
+    # A name that nobody can guess, and nothing is there yet: the directory may be everybody's.
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with part.open("wb") as file:
-            for chunk in _saved(engine, templates):
-                file.write(chunk)
+        with part.open("x+b") as file:
+            file.writelines(saved(engine, templates))
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:", tarinfo=CheckedMember) as tar:
+                agreed(_Archive(tar).parcels(), images)
         os.replace(part, target)
     except OSError as error:
         raise BackendUnavailableError(
             f"cannot write {target}: {error.strerror}", hint="free some space there"
         ) from error
+    except _DAMAGE as error:
+        raise BackendUnavailableError(f"the engine saves images in a form that is not known: {error}") from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -54,211 +55,135 @@ def export(engine: Engine, templates: Sequence[Traveller], target: Path) -> None
 def take_in(engine: Engine, source: Path) -> list[TemplateKey]:
     """Load an archive whose images are all templates; give their keys."""
     try:
-        with tarfile.open(source, tarinfo=CheckedMember) as tar:
-            images = json.loads(_content(tar, _MANIFEST))
-            for image in images:
-                if not image["RepoTags"] or any(not tag.startswith(PUBLISHED) for tag in image["RepoTags"]):
-                    raise TemplateCorruptError(
-                        f"{source} holds an image that is no template: {image['RepoTags']}",
-                        hint="take one that 'prewarm export' wrote",
-                    )
-                _check_config(_content(tar, image["Config"]), image, str(source))
-            for member in tar:
-                if member.name.startswith(_BLOBS) and member.isreg():
-                    _check_blob(tar, member, str(source))
-        with source.open("rb") as file:
-            return _load(engine, file, images)
-    except (tarfile.TarError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise TemplateCorruptError(
-            f"{source} is no archive of templates: {error}", hint="take one that 'prewarm export' wrote"
-        ) from error
+        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:", tarinfo=CheckedMember) as tar:
+            archive = _Archive(tar)
+            parcels = archive.parcels()
+            archive.prove(parcels)
+            return load(engine, parcels, archive.blob)
+    except _DAMAGE as error:
+        raise TemplateCorruptError(f"{source} is no archive of templates: {error}", hint=_EXPORTED) from error
     except OSError as error:
-        raise TemplateNotFoundError(f"cannot read {source}: {error.strerror}") from error
+        raise TemplateNotFoundError(f"cannot read {source}: {error.strerror or error}") from error
 
 
-def cache_save(engine: Engine, templates: Sequence[Traveller], directory: Path) -> Stored:
-    """Make a directory hold these templates' blobs and nothing else of its own."""
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True, exist_ok=True)
-    known = _index(directory)
-    images: dict[str, Any] = {}
-    before = {path.name for path in blobs.iterdir()}
+def wanted(engine: Engine, templates: Sequence[Traveller]) -> dict[str, ImageFacts]:
+    """Prove that templates are here under their names, and give their images by those.
+
+    Raises:
+        TemplateNotFoundError, TemplateCorruptError: One is not here, or its name is another image's.
+    """
+    images = {}
     for template in templates:
-        image = str(template.ref.value.get("image"))
-        entry = known.get(image)
-        if entry is None or entry["Tag"] != template.ref.value.get("tag") or not _is_whole(blobs, entry):
-            entry = _save_one(engine, template, blobs)
-        images[image] = entry
-    needed = {blob for entry in images.values() for blob in (entry["Config"], *entry["Layers"])}
-    written = kept = removed = 0
-    for path in blobs.iterdir():
-        size = path.stat().st_size
-        if path.name not in needed:
-            path.unlink()
-            removed += size if path.name in before else 0
-        elif path.name in before:
-            kept += size
-        else:
-            written += size
-    text = json.dumps({"schema": _INDEX_SCHEMA, "images": images}, indent=1, sort_keys=True) + "\n"
-    path = directory / _INDEX
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        part = directory / f".{_INDEX}.part"
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    return Stored(written=written, kept=kept, removed=removed)
+        found, tag = held(engine, template.ref, template.key), str(template.ref.value.get("tag"))
+        named = facts(engine, tag)
+        if named is None or named.id != found.id:
+            other = "nothing" if named is None else f"image {named.id}"
+            raise TemplateCorruptError(f"{tag} is {other}, not {found.id}", hint="run 'prewarm build'")
+        images[tag] = found
+    return images
 
 
-def cache_restore(engine: Engine, templates: Sequence[Traveller], directory: Path) -> list[TemplateKey]:
-    """Load what the directory has of these templates and the engine has not."""
-    known = _index(directory)
-    wanted = []
-    for template in templates:
-        image = str(template.ref.value.get("image"))
-        here = facts(engine, str(template.ref.value.get("tag")))
-        if image in known and (here is None or here.id != image):
-            if known[image]["Tag"] != template.ref.value.get("tag") or f"sha256:{known[image]['Config']}" != image:
-                raise TemplateCorruptError(
-                    f"{directory / _INDEX} gives another image for template {template.key.short}",
-                    hint="delete the cache and build again",
-                )
-            wanted.append(known[image])
-    if not wanted:
-        return []
-    manifest = [
-        {
-            "Config": _BLOBS + entry["Config"],
-            "RepoTags": [entry["Tag"]],
-            "Layers": [_BLOBS + layer for layer in entry["Layers"]],
-        }
-        for entry in wanted
-    ]
-    with tempfile.TemporaryFile(dir=directory) as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for blob in sorted({blob for entry in wanted for blob in (entry["Config"], *entry["Layers"])}):
-                _add_blob(tar, directory, blob)
-            data = json.dumps(manifest).encode()
-            member = tarfile.TarInfo(_MANIFEST)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-        file.seek(0)
-        return _load(engine, file, manifest)
-
-
-def _saved(engine: Engine, templates: Sequence[Traveller]) -> Generator[bytes, None, None]:
-    for template in templates:
-        if facts(engine, str(template.ref.value.get("image"))) is None:
-            raise TemplateNotFoundError(f"template {template.key.short} is not in the engine")
+def saved(engine: Engine, templates: Sequence[Traveller]) -> Generator[bytes, None, None]:
+    """Give what the engine saves of templates, in chunks."""
     names = [str(template.ref.value.get("tag")) for template in templates]
     with translated():
         client = raw(engine.api)
         response = client.get(client._url("/images/get"), params={"names": names}, stream=True, timeout=None)  # noqa: SLF001
         client._raise_for_status(response)  # noqa: SLF001 - the SDK's call takes one image only.
         with contextlib.closing(response):
-            yield from response.iter_content(_CHUNK)
+            yield from response.iter_content(CHUNK)
 
 
-def _load(engine: Engine, file: IO[bytes], images: Sequence[dict[str, Any]]) -> list[TemplateKey]:
-    from docker.errors import APIError
+def agreed(parcels: Sequence[Parcel], images: dict[str, ImageFacts]) -> None:
+    """Check that what was saved is what was wanted: names may have moved meanwhile.
 
-    with translated():
-        try:
-            for event in raw(engine.api).load_image(file):
-                if "error" in event:
-                    raise TemplateCorruptError(f"the engine refuses the images: {event['error']}")
-        except APIError as error:
-            raise TemplateCorruptError(f"the engine refuses the images: {error.explanation}") from error
-    keys = []
-    for image in images:
-        tag = image["RepoTags"][0]
-        found, wanted = facts(engine, tag), "sha256:" + image["Config"].rpartition("/")[2].removesuffix(".json")
-        key = tag.rpartition(":")[2]
-        if found is None or found.id != wanted or found.labels.get(LABEL_KEY) != key:
-            raise TemplateCorruptError(f"image {tag} is not what its archive says", hint="build it again")
-        keys.append(TemplateKey(key))
-    return keys
+    Raises:
+        TemplateCorruptError: It is not.
+    """
+    for one in parcels:
+        if one.tag not in images or not one.is_image(images[one.tag]):
+            raise TemplateCorruptError(f"the engine saved another image as {one.tag}", hint="try again")
+    if len(parcels) != len(images):
+        raise TemplateCorruptError(f"the engine saved {len(parcels)} of {len(images)} images", hint="try again")
 
 
-def _save_one(engine: Engine, template: Traveller, blobs: Path) -> dict[str, Any]:
-    manifest = b"[]"
-    with (
-        contextlib.closing(_saved(engine, [template])) as chunks,
-        tarfile.open(fileobj=io.BufferedReader(ChunkReader(chunks), _CHUNK), mode="r|") as tar,
-    ):
-        for member in tar:
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is None:
-                continue
-            if member.name == _MANIFEST:
-                manifest = content.read()
-            elif member.name.startswith(_BLOBS):
-                path = blobs / member.name.removeprefix(_BLOBS)
-                if not path.exists():
-                    _write_blob(path, content)
-    (image,) = json.loads(manifest)
-    layers = [layer.removeprefix(_BLOBS) for layer in image["Layers"]]
-    return {"Config": image["Config"].removeprefix(_BLOBS), "Layers": layers, "Tag": template.ref.value["tag"]}
+class _Archive:
+    """An archive of images: its members by name, and by the digest of what they hold."""
 
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self._tar = tar
+        self._digests: dict[str, str] = {}  # By name of a member.
+        self._members: dict[str, tarfile.TarInfo] = {}  # By digest.
 
-def _write_blob(path: Path, content: IO[bytes]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        while chunk := content.read(_CHUNK):
-            file.write(chunk)
-    os.replace(part, path)
+    def parcels(self) -> list[Parcel]:
+        """Read what it describes; every image is a template, and no two have one name."""
+        found: dict[str, Parcel] = {}
+        for image in document.parse(self._text(MANIFEST)).items():
+            tags = [one.text() for one in image.get("RepoTags").items()]
+            if len(tags) != 1:
+                raise ValueError(f"an image in it has {len(tags)} names: {', '.join(tags)}")
+            (tag,) = tags
+            layers = [self._digest(layer.text()) for layer in image.get("Layers").items()]
+            name = image.get("Config").text()
+            data = self._text(name)
+            if tag in found:
+                raise ValueError(f"it has {tag} twice")
+            digest = hashlib.sha256(data).hexdigest()
+            if self._digest(name) != digest:
+                raise ValueError(f"{name} is not its digest")
+            found[tag] = parcel(data, config=digest, layers=layers, tag=tag)
+        return list(found.values())
 
+    def prove(self, parcels: Sequence[Parcel]) -> None:
+        """Check every blob that is needed against its digest."""
+        needed = {digest for one in parcels for digest in one.blobs}
+        for digest, member in sorted(self._members.items(), key=lambda one: one[1].offset_data):
+            if digest in needed and self._sum(member) != digest:
+                raise ValueError(f"{member.name} is not its digest")
 
-def _index(directory: Path) -> dict[str, Any]:
-    try:
-        value = json.loads((directory / _INDEX).read_bytes())
-        images: dict[str, Any] = value["images"] if value["schema"] == _INDEX_SCHEMA else {}
-        return {image: entry for image, entry in images.items() if _is_entry(entry)}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return {}  # No cache, or none of ours: it starts empty.
+    @contextlib.contextmanager
+    def blob(self, digest: str) -> Iterator[tuple[IO[bytes], int]]:
+        """Open a blob."""
+        member = self._members[digest]
+        with self._open(member) as file:
+            yield file, member.size
 
+    def _digest(self, name: str) -> str:
+        """Give the digest of a member: the one that its name says, or else its content's."""
+        if name not in self._digests:
+            member = self._member(name)
+            known = member.name.removeprefix(BLOBS) if member.name.startswith(BLOBS) else self._sum(member)
+            self._digests[name] = known
+            self._members.setdefault(known, member)
+        return self._digests[name]
 
-def _is_entry(entry: dict[str, Any]) -> bool:
-    return isinstance(entry["Tag"], str) and all(_DIGEST.fullmatch(one) for one in (entry["Config"], *entry["Layers"]))
-
-
-def _is_whole(blobs: Path, entry: dict[str, Any]) -> bool:
-    return all((blobs / blob).is_file() for blob in (entry["Config"], *entry["Layers"]))
-
-
-def _add_blob(tar: tarfile.TarFile, directory: Path, blob: str) -> None:
-    path = directory / "blobs" / "sha256" / blob
-    try:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != blob:
-                raise TemplateCorruptError(f"{path} is damaged", hint="delete the cache and build again")
-            file.seek(0)
-            member = tarfile.TarInfo(_BLOBS + blob)
-            member.size = path.stat().st_size
-            tar.addfile(member, file)
-    except OSError as error:
-        raise TemplateCorruptError(f"{path} cannot be read: {error.strerror}", hint="delete the cache") from error
-
-
-def _content(tar: tarfile.TarFile, name: str) -> bytes:
-    file = tar.extractfile(name)
-    if file is None:
+    def _member(self, name: str) -> tarfile.TarInfo:
+        """Find a file; the links between the layers of older engines are followed within the archive."""
+        for _ in range(_LINKS):
+            member = self._tar.getmember(name)
+            if member.issym():
+                name = posixpath.normpath(posixpath.join(posixpath.dirname(member.name), member.linkname))
+            elif member.islnk():
+                name = member.linkname
+            elif member.isreg() and not member.issparse():
+                return member
+            else:
+                break
         raise ValueError(f"{name} is no file")
-    data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"{name} has more than {_LARGEST} bytes")
-    return data
 
+    def _open(self, member: tarfile.TarInfo) -> IO[bytes]:
+        file = self._tar.extractfile(member)
+        if file is None:
+            raise ValueError(f"{member.name} is no file")
+        return file
 
-def _check_config(data: bytes, image: dict[str, Any], source: str) -> None:
-    key = image["RepoTags"][0].rpartition(":")[2]
-    if (json.loads(data).get("config", {}).get("Labels") or {}).get(LABEL_KEY) != TemplateKey(key):
-        raise TemplateCorruptError(f"an image of {source} does not carry the key {key}", hint="export it again")
+    def _text(self, name: str) -> bytes:
+        member = self._member(name)
+        if member.size > LARGEST:
+            raise ValueError(f"{name} has more than {LARGEST} bytes")
+        with self._open(member) as file:
+            return file.read()
 
-
-def _check_blob(tar: tarfile.TarFile, member: tarfile.TarInfo, source: str) -> None:
-    content = tar.extractfile(member)
-    digest = hashlib.sha256()
-    while content is not None and (chunk := content.read(_CHUNK)):
-        digest.update(chunk)
-    if digest.hexdigest() != member.name.removeprefix(_BLOBS):
-        raise TemplateCorruptError(f"{source} is damaged: {member.name} is not its digest", hint="export it again")
+    def _sum(self, member: tarfile.TarInfo) -> str:
+        with self._open(member) as file:
+            return sha256(file)
