@@ -12,6 +12,7 @@
     │   └── BuildFailedError          5   … for at least one template of a run
     ├── SessionFailedError            6   a session cannot be opened or used
     │   ├── SessionGoneError          6   it expired, was removed, or never was
+    │   ├── OtherPlatformError        6   the template's programs are of another platform than this host's
     │   ├── SessionStateError         6   a state from another backend or version
     │   ├── CommandFailedError        6   a command did not exit with 0, and the caller had asked to be told
     │   └── SessionFileError          6   a file operation inside a session failed
@@ -140,6 +141,10 @@ class SessionFailedError(PrewarmError):
 
 class SessionGoneError(SessionFailedError):
     """Say that a session has expired, was removed, or never existed."""
+
+
+class OtherPlatformError(SessionFailedError):
+    """Say that the programs of a template cannot run on this host: they are of another platform."""
 
 
 class SessionStateError(SessionFailedError):

@@ -30,7 +30,13 @@ from prewarm.catalog import Catalog
 from prewarm.catalog.keylock import holding, key_lock
 from prewarm.catalog.records import Record
 from prewarm.definition.model import Network
-from prewarm.errors import CaptureFailedError, SessionFailedError, TemplateCorruptError, TemplateNotFoundError
+from prewarm.errors import (
+    CaptureFailedError,
+    OtherPlatformError,
+    SessionFailedError,
+    TemplateCorruptError,
+    TemplateNotFoundError,
+)
 from prewarm.home import Home
 from prewarm.inputs import ResolvedTemplate
 from prewarm.plan import Found, PlanItem, Reason, stands_on
@@ -206,11 +212,22 @@ class Builder:
         )
 
     def _verify(self, work: Work, staged: StagedTemplate, clock: PhaseClock, *, deadline: float) -> None:
-        """Open a session from what was captured and run the verify steps in it; it is removed in any case."""
+        """Open a session from what was captured and run the verify steps in it; it is removed in any case.
+
+        What is for another platform and has no verify steps is proven where it can run, by ``prewarm check`` and its opening.
+        """
         from prewarm.backends.steps import run_step  # The same.
 
         template, definition = work.template, work.template.definition
-        handle = self._open(work, staged)
+        try:
+            handle = self._open(work, staged)
+        except (SessionFailedError, TemplateNotFoundError, TemplateCorruptError) as error:
+            if isinstance(error, OtherPlatformError) and not template.verify:
+                return
+            raise CaptureFailedError(
+                f"capture of '{definition.name}' ({template.key.short}) failed: no session opens from it: {error.message}",
+                hint=error.hint,
+            ) from error
         try:
             for number, step in enumerate(template.verify, start=1):
                 self.cancellation.check()
@@ -248,13 +265,7 @@ class Builder:
             env=definition.template.env,
             options=_verify_options(template),
         )
-        try:
-            return work.backend.open(request)
-        except (SessionFailedError, TemplateNotFoundError, TemplateCorruptError) as error:
-            raise CaptureFailedError(
-                f"capture of '{definition.name}' ({template.key.short}) failed: no session opens from it: {error.message}",
-                hint=error.hint,
-            ) from error
+        return work.backend.open(request)
 
 
 def _adoption(work: Work, record: Record | None) -> Reason:

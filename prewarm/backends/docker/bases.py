@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from prewarm.backends.capturing import CaptureRequest
-from prewarm.backends.docker import dockerfile
+from prewarm.backends.docker import dockerfile, platforms
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, image_of
 from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY
@@ -17,6 +17,7 @@ from prewarm.errors import CaptureFailedError, TemplateNotFoundError, UnkeyableI
 from prewarm.request import ResolvedBase
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_PLATFORM: Final = ("os", "architecture", "variant")
 _SHOWN: Final = 19
 _CHUNK: Final = 1024 * 1024
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -80,12 +81,20 @@ def _image(engine: Engine, reference: str, platform: str) -> ResolvedBase:
             f"the docker backend cannot start from '{reference}'", hint="load it: docker load, then name the image"
         )
     found = facts(engine, reference)
-    if found is not None and _same_platform(found.platform, platform):
+    if found is not None and platforms.same(found.platform, platform):
         digest = _registry_digest(found, reference) or found.id
         return ResolvedBase(
             digest=digest, description=f"{reference} ({digest[:_SHOWN]}…)", value={"image": found.id, "name": reference}
         )
-    digest = _ask_registry(engine, reference)
+    try:
+        digest = _ask_registry(engine, reference, platform)
+    except UnkeyableInputError as error:
+        if found is None:
+            raise
+        raise UnkeyableInputError(
+            f"base image '{reference}' is in the engine for {found.platform}, not for {platform}: {error.message}",
+            hint=f"'docker pull --platform {platform} {reference}' shows what is wrong",
+        ) from error
     return ResolvedBase(
         digest=digest, description=f"{reference} ({digest[:_SHOWN]}…)", value={"pull": pinned(reference, digest)}
     )
@@ -98,10 +107,6 @@ def pinned(reference: str, digest: str) -> str:
     return f"{head}{slash}{tail.partition(':')[0]}@{digest}"
 
 
-def _same_platform(found: str, wanted: str) -> bool:
-    return found == wanted or found.split("/")[:2] == wanted.split("/")[:2]
-
-
 def _registry_digest(found: ImageFacts, reference: str) -> str | None:
     name = pinned(reference, "").rstrip("@")
     for one in found.digests:
@@ -111,7 +116,7 @@ def _registry_digest(found: ImageFacts, reference: str) -> str | None:
     return None
 
 
-def _ask_registry(engine: Engine, reference: str) -> str:
+def _ask_registry(engine: Engine, reference: str, platform: str) -> str:
     from docker.errors import APIError
 
     with translated():
@@ -125,6 +130,12 @@ def _ask_registry(engine: Engine, reference: str) -> str:
     digest = str((answer.get("Descriptor") or {}).get("digest"))
     if not _DIGEST.fullmatch(digest):
         raise UnkeyableInputError(f"the registry of '{reference}' names no digest for it")
+    there = ["/".join(filter(None, map(one.get, _PLATFORM))) for one in answer.get("Platforms") or ()]
+    if there and not any(platforms.same(one, platform) for one in there):
+        raise UnkeyableInputError(
+            f"base image '{reference}' is not there for {platform}, only for {', '.join(sorted(there))}",
+            hint="choose one of these with --platform, or another base",
+        )
     return digest
 
 
@@ -134,7 +145,8 @@ def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str,
     Args:
         engine: Where.
         request: Whose base.
-        build: Builds a Dockerfile of the author's own, from the base's value, to a tag.
+        build: Builds a Dockerfile of the author's own, or one that only names what is to be pulled, from the base's value,
+            to a tag.
 
     Raises:
         CaptureFailedError: It cannot be pulled, imported or built.
@@ -152,18 +164,32 @@ def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str,
                 f"base image '{value.get('name')}' of '{request.name}' has gone from the engine", hint="build again"
             )
     elif "pull" in value:
-        found = _pull(engine, str(value["pull"]), request.platform)
+        found = _pull(engine, str(value["pull"]), request.platform, build)
     elif "rootfs" in value:
-        tag = f"{BASE_REPOSITORY}:rootfs-{value['sha256']}"
-        found = facts(engine, tag) or _import(engine, request.project / str(value["rootfs"]), tag)
+        tag = _tag("rootfs", str(value["sha256"]), request.platform)
+        archive = request.project / str(value["rootfs"])
+        found = facts(engine, tag) or _import(engine, archive, tag, request.platform)
     else:
-        tag = f"{BASE_REPOSITORY}:dockerfile-{value['sha256']}"
-        found = facts(engine, tag)
-        if found is None:
-            build(value, tag)
-            found = facts(engine, tag)
-        if found is None:
-            raise CaptureFailedError(f"the image built from {base.description} is not in the engine")
+        tag = _tag("dockerfile", str(value["sha256"]), request.platform)
+        found = facts(engine, tag) or _built(engine, value, tag, build)
+    return found
+
+
+def _tag(kind: str, sha256: str, platform: str) -> str:
+    """Name a base that was made for captures: what it was made from, and for which platform."""
+    return f"{BASE_REPOSITORY}:{kind}-{sha256}-{platform.replace('/', '-')}"
+
+
+def _built(
+    engine: Engine, value: Mapping[str, object], tag: str, build: Callable[[Mapping[str, object], str], None]
+) -> ImageFacts:
+    build(value, tag)
+    found = facts(engine, tag)
+    if found is None:
+        raise CaptureFailedError(
+            f"base {tag} is not in the engine after its build",
+            hint="the builder must load into this engine; see 'docker buildx ls'",
+        )
     return found
 
 
@@ -195,12 +221,17 @@ def dockerfile_images(engine: Engine, value: Mapping[str, object]) -> tuple[dict
     return held, pins
 
 
-def _pull(engine: Engine, reference: str, platform: str) -> ImageFacts:
+def _pull(
+    engine: Engine, reference: str, platform: str, build: Callable[[Mapping[str, object], str], None]
+) -> ImageFacts:
     from docker.errors import APIError
 
     found = facts(engine, reference)
-    if found is not None and _same_platform(found.platform, platform):
+    if found is not None and platforms.same(found.platform, platform):
         return found
+    if found is not None:  # Docker's own store holds one platform of a digest at a time; a builder knows no such limit.
+        tag = _tag("pulled", reference.rpartition(":")[2], platform)
+        return facts(engine, tag) or _built(engine, {"pull": reference}, tag, build)
     with translated():
         try:
             name, _, digest = reference.partition("@")
@@ -210,25 +241,30 @@ def _pull(engine: Engine, reference: str, platform: str) -> ImageFacts:
         except APIError as error:
             raise CaptureFailedError(f"base image '{reference}' cannot be pulled: {error.explanation}") from error
     found = facts(engine, reference)
-    if found is None:
-        raise CaptureFailedError(f"base image '{reference}' was pulled and is not in the engine")
+    if found is None or not platforms.same(found.platform, platform):
+        raise CaptureFailedError(f"base image '{reference}' was pulled for {platform} and is not in the engine")
     return found
 
 
-def _import(engine: Engine, archive: Path, tag: str) -> ImageFacts:
+def _import(engine: Engine, archive: Path, tag: str, platform: str) -> ImageFacts:
     from docker.errors import APIError
 
     repository, _, label = tag.rpartition(":")
+    wanted = {"fromSrc": "-", "repo": repository, "tag": label, "platform": platform}
     with translated():
+        client = raw(engine.api)
         try:
-            engine.api.import_image_from_data(_plain(archive), repository=repository, tag=label)
+            # The SDK's call knows no platform.
+            answer = client.post(client._url("/images/create"), params=wanted, data=_plain(archive), timeout=None)  # noqa: SLF001
+            client._raise_for_status(answer)  # noqa: SLF001 - the same.
         except APIError as error:
             raise CaptureFailedError(f"base '{archive}' cannot be imported: {error.explanation}") from error
         except OSError as error:
             raise CaptureFailedError(f"base '{archive}' cannot be read: {error.strerror}") from error
     found = facts(engine, tag)
     if found is None:
-        raise CaptureFailedError(f"base '{archive}' was imported and is not in the engine")
+        said = answer.text.strip().rpartition("\n")[2]
+        raise CaptureFailedError(f"base '{archive}' was imported and is not in the engine: {said}")
     return found
 
 

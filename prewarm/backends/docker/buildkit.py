@@ -225,7 +225,7 @@ def _step_failure(what: Build, step: StepProgress, late: float | None) -> StepFa
     if hint is None and any(_NO_EXEC in line.lower() for line in (*step.tail, step.error)):
         hint = (
             f"the builder cannot run programs of {what.platform or 'this platform'}: register an emulator there"
-            " (qemu-user-static and binfmt-support), or choose a builder of that platform in BUILDX_BUILDER"
+            " (Debian: qemu-user-static), or choose a builder of that platform in BUILDX_BUILDER"
         )
     if hint is None and any(_NO_SPACE in line.lower() for line in (*step.tail, step.error)):
         hint = "free space on the engine's disk, for example with 'prewarm gc --apply'"

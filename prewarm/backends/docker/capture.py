@@ -248,21 +248,23 @@ class _Capture:
         return tag
 
     def _build_base(self, value: Mapping[str, object], tag: str) -> None:
-        context = self._request.project / str(value["context"])
+        if "pull" in value:
+            context, dockerfile = self._place.path / "pull", "Dockerfile"
+            context.mkdir()
+            context.joinpath(dockerfile).write_text(f"FROM {value['pull']}\n", "utf-8")
+        else:
+            context, dockerfile = self._request.project / str(value["context"]), str(value["dockerfile"])
         images, pins = bases.dockerfile_images(self._engine, value)
+        options = builders.arguments(self._handed_on, self._request.name, 0)
         self._run(
             Build(
-                title=f"{self._title}: its base {value['dockerfile']}",
+                title=f"{self._title}: its base {value.get('pull', dockerfile)}",
                 context=context,
                 tag=tag,
                 labels={},
                 platform=self._request.platform,
-                arguments=[
-                    *bases.build_arguments(value),
-                    *pins,
-                    *builders.arguments(self._handed_on, self._request.name, 0),
-                ],
-                dockerfile=context / str(value["dockerfile"]),
+                arguments=[*bases.build_arguments(value), *pins, *options],
+                dockerfile=context / dockerfile,
             ),
             images=images,
         )

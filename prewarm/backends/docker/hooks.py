@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Phase
 from prewarm.backends.commands import run_command
-from prewarm.backends.docker import recipe
+from prewarm.backends.docker import platforms, recipe
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.handle import DockerSession, remove
 from prewarm.backends.docker.images import ImageFacts
@@ -115,6 +115,12 @@ def _container(
                 f"no container for hook '{step.text}': {error.explanation}",
                 hint="a hook needs /bin/sh and sleep in the base",
             ) from error
+    if not platforms.runs(engine, made["Id"], image.platform):
+        remove(engine, made["Id"])
+        raise CaptureFailedError(
+            f"hook '{step.text}' cannot run: this engine cannot run programs of {image.platform}",
+            hint=platforms.EMULATE,
+        )
     return str(made["Id"])
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from prewarm.backends.docker import platforms
 from prewarm.backends.docker import policy as policies
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.handle import STATE_SCHEMA, DockerSession, expired, gone, inspect, remove
@@ -31,6 +32,7 @@ from prewarm.backends.docker.policy import Policy
 from prewarm.backends.hosting import OpenRequest, SessionRecord
 from prewarm.definition.model import Json, Network
 from prewarm.errors import (
+    OtherPlatformError,
     SessionFailedError,
     SessionStateError,
     UnsupportedOptionError,
@@ -177,6 +179,12 @@ def _create(
         except APIError as error:
             remove(engine, made["Id"])
             raise _refused(error, policy) from error
+    if not platforms.runs(engine, made["Id"], image.platform):
+        remove(engine, made["Id"])
+        raise OtherPlatformError(
+            f"'{request.name}' is for {image.platform}, and this engine cannot run programs of that platform",
+            hint=platforms.EMULATE,
+        )
     return DockerSession(engine, made["Id"], key=request.key, policy=policy, known=frozenset(image.env))
 
 

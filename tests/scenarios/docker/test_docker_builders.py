@@ -16,7 +16,7 @@ from bridge import Bridge
 TOKEN = "hunter2-elsewhere-5d20"
 PROJECT = """\
 version: 1
-namespace: story-docker-builders
+namespace: story-builders
 sandboxes:
   image:
     base: prewarm-test/busybox:2
@@ -48,7 +48,7 @@ sandboxes:
 """
 ONE = """\
 version: 1
-namespace: story-docker-builders
+namespace: story-builders
 sandboxes:
   one:
     base: prewarm-test/busybox:2
@@ -78,7 +78,10 @@ def elsewhere(bridge, tmp_path):
 
 @pytest.fixture
 def story(docker_story):
-    return docker_story("node")
+    one = docker_story("node")
+    yield one
+    if left := one.docker("images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-builders"):
+        one.docker("rmi", "--force", *set(left.split()))
 
 
 def steps_running(mark):
@@ -95,7 +98,7 @@ def steps_running(mark):
 
 def unfinished(story):
     """Give what captures of this story left behind that were not ended."""
-    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", "story-docker-builders").stdout)["garbage"]
+    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", "story-builders").stdout)["garbage"]
     return [one for one in garbage if one["kind"] == "litter"]
 
 
@@ -175,7 +178,7 @@ def test_a_builder_that_goes_away_half_way_is_told_with_the_way_out(story, elsew
     assert "the builder 'elsewhere' went away during the build" in said
     assert "BUILDX_BUILDER" in said
     assert unfinished(story) == []
-    assert story.images() == []
+    assert story.held("story-builders") == []
     until(lambda: not steps_running(mark))
 
 
@@ -188,4 +191,4 @@ def test_an_interrupted_build_ends_its_step_elsewhere(story, elsewhere):
     assert process.returncode == 130, said
     until(lambda: not steps_running(mark))
     assert unfinished(story) == []
-    assert story.images() == []
+    assert story.held("story-builders") == []
