@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from prewarm.definition.options import Json, Network
 from prewarm.values import CommandResult, TemplateRef
 
 __all__ = [
+    "HOOK_THREAD",
     "BootstrapSession",
     "CaptureStep",
     "CommandResult",
@@ -24,6 +25,8 @@ __all__ = [
     "ScriptStep",
     "TemplateRef",
 ]
+
+HOOK_THREAD: Final = "prewarm-hook"  # Name of the threads that hooks run in; one may be left behind.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Final
 from prewarm.backends.base import ProcessRequest, SessionHandle
 from prewarm.backends.commands import LineSplitter, command_argv, run_command
 from prewarm.cancellation import Cancellation
-from prewarm.errors import StepFailedError
+from prewarm.errors import InterruptedBuildError, StepFailedError
 from prewarm.process import exit_reason
 from prewarm.request import CommandResult
 
@@ -65,6 +65,15 @@ class HookSession:
         self._deadline = deadline
         self._project = project
         self._cancellation = cancellation
+        self._left = False
+
+    def leave(self) -> None:
+        """Refuse every further call: nobody waits for the hook any more."""
+        self._left = True
+
+    def _check(self) -> None:
+        if self._left:
+            raise InterruptedBuildError(f"hook '{self._text}' was left behind")
 
     def run(
         self,
@@ -91,6 +100,7 @@ class HookSession:
         Raises:
             StepFailedError: It did not exit with 0, or the step's time is up.
         """
+        self._check()
         argv = command_argv(command)
         until = self._deadline if timeout is None else min(self._deadline, time.monotonic() + timeout)
         tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
@@ -136,14 +146,17 @@ class HookSession:
 
     def read(self, path: str) -> bytes:
         """Give a file's exact bytes."""
+        self._check()
         return self._handle.files.read(path)
 
     def write(self, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
         """Write a file whole, making its parents."""
+        self._check()
         self._handle.files.write(path, data.encode() if isinstance(data, str) else data, mode=mode)
 
     def upload(self, source: Path | str, target: str) -> None:
         """Copy a file (to ``target``, or into it where that ends with ``/``) or a directory's contents (into it)."""
         from prewarm.backends.tree import upload  # tarfile is not needed by most hooks.
 
+        self._check()
         upload(self._handle.files, (self._project or Path.cwd()) / source, target)

@@ -16,6 +16,7 @@ from typing import Final, assert_never
 
 from prewarm.backends.base import CaptureObserver, Phase, ProcessRequest, SessionHandle
 from prewarm.backends.commands import LineSplitter, run_command
+from prewarm.backends.hook_call import call_hook
 from prewarm.backends.hook_session import TAIL_LINES, HookSession
 from prewarm.cancellation import Cancellation
 from prewarm.errors import SessionFailedError, SessionFileNotFoundError, StepFailedError
@@ -162,12 +163,12 @@ class _StepRun:
             cancellation=self._cancellation,
         )
         try:
-            step.call(session)
+            came_back = call_hook(step.call, session, until=self._until, cancellation=self._cancellation)
         except StepFailedError as error:
             raise self._failure(self._redact(error.reason), error.command_exit_code, error.hint) from error
         except SessionFailedError as error:
             raise self._failure(self._redact(error.message), None, error.hint) from error
-        if time.monotonic() > self._until:  # A Python function cannot be killed; its commands have been.
+        if not came_back or time.monotonic() > self._until:
             raise self._timed_out(time.monotonic() - self._until + step.timeout_s)
 
     def _hear(self, line: str) -> None:

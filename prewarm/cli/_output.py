@@ -11,7 +11,9 @@ import errno
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, TextIO, TypeAlias
 
 from prewarm import process
@@ -156,6 +158,27 @@ def failure(failed: Failure) -> None:
 def error_object(failed: Failure) -> JsonObject:
     """Give an error as the object that ``--json`` prints where there is no answer."""
     return {"schema": "prewarm.error/1", "error": failed.to_json()}
+
+
+class _KeptApart:
+    """A stream that some threads write to in vain; for everybody else it is what it was."""
+
+    def __init__(self, stream: TextIO, unheard: AbstractSet[threading.Thread]) -> None:
+        self._stream = stream
+        self._unheard = unheard
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.current_thread() in self._unheard else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def keep_apart(threads: AbstractSet[threading.Thread]) -> None:
+    """Let threads that a run has left behind write nothing any more: no line of theirs belongs into what is printed."""
+    if threads:
+        for name in ("stdout", "stderr"):
+            setattr(sys, name, _KeptApart(getattr(sys, name), threads))
 
 
 def _failed_step(failed: Failure) -> None:

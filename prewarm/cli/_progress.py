@@ -21,6 +21,7 @@ from prewarm.cli._board import Board, Row
 from prewarm.cli._live import LiveProgress
 from prewarm.pipeline.listening import RunListener, Silent
 from prewarm.report import TemplateReport
+from prewarm.request import HOOK_THREAD
 
 HEARTBEAT_S: Final = 10.0
 _LONGEST_LINE: Final = 160
@@ -149,6 +150,11 @@ class LineWriter(io.TextIOBase):
             rest, self._begun = self._begun, ""
         if rest:
             self._hand_on(rest)
+        self._hand_on = _drop
+
+
+def _drop(_line: str) -> None:
+    """Take what a hook prints that was left behind."""
 
 
 @contextlib.contextmanager
@@ -162,6 +168,7 @@ def following(kind: ProgressKind) -> Iterator[Listening]:
                 yield listener
         finally:
             printed.finish()
+            _output.keep_apart({thread for thread in threading.enumerate() if thread.name == HOOK_THREAD})
 
 
 def _choose(kind: ProgressKind, talk: Callable[[str], None]) -> contextlib.AbstractContextManager[Listening]:

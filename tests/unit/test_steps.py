@@ -1,7 +1,9 @@
+import contextvars
 import threading
 import time
 
 import pytest
+from local import eventually
 
 from prewarm.backends.capturing import Phase
 from prewarm.backends.commands import LINE_LIMIT, LineSplitter, command_argv, run_command
@@ -17,7 +19,7 @@ from prewarm.cancellation import Cancellation
 from prewarm.definition.model import Network
 from prewarm.errors import InterruptedBuildError, PathEscapesError, SessionFileError, StepFailedError
 from prewarm.process import Redactor
-from prewarm.request import ScriptStep
+from prewarm.request import HOOK_THREAD, ScriptStep
 from prewarm.testing.builders import hook, key_of, script, shell
 from prewarm.testing.fakes import RecordingObserver
 
@@ -196,6 +198,72 @@ def test_a_hooks_command_may_take_as_long_as_the_step(handle):
 def test_a_hook_that_goes_on_after_its_time_fails_the_step(handle):
     error = failure(handle, hook(lambda sandbox: time.sleep(0.3), timeout_s=0.1))
     assert "timed out" in error.reason
+
+
+def test_a_hook_that_does_not_come_back_is_not_waited_for(handle):
+    release, seen = threading.Event(), []
+
+    def call(sandbox):
+        while not release.wait(0.01):  # Calls nothing of the sandbox, so nothing of it can end this.
+            pass
+        try:
+            sandbox.write("/workspace/late", b"")
+        except InterruptedBuildError as error:
+            seen.append(error.message)
+
+    began = time.monotonic()
+    error = failure(handle, hook(call, timeout_s=0.2))
+    assert time.monotonic() - began < 10
+    assert "timed out after" in error.message
+    assert error.hint == "raise the step's 'timeout'"
+    release.set()
+    eventually(lambda: seen)
+    assert "was left behind" in seen[0]
+    with pytest.raises(SessionFileError):
+        handle.files.stat("/workspace/late")
+
+
+def test_a_cancelled_hook_that_does_not_come_back_is_not_waited_for(handle):
+    cancellation, release, began = Cancellation(), threading.Event(), threading.Event()
+
+    def call(_sandbox):
+        began.set()
+        release.wait(60)
+
+    def cancel():
+        assert began.wait(10)
+        cancellation.cancel()
+
+    threading.Thread(target=cancel).start()
+    try:
+        with pytest.raises(InterruptedBuildError):
+            run(handle, hook(call, timeout_s=60), cancellation=cancellation)
+    finally:
+        release.set()
+    eventually(lambda: not any(thread.name == HOOK_THREAD for thread in threading.enumerate()))
+
+
+def test_a_cancelled_hook_may_clean_up(handle):
+    cancellation, cleaned = Cancellation(), []
+
+    def call(sandbox):
+        threading.Timer(0.2, cancellation.cancel).start()
+        try:
+            sandbox.run("sleep 30")
+        finally:
+            time.sleep(0.2)
+            cleaned.append(1)
+
+    with pytest.raises(InterruptedBuildError):
+        run(handle, hook(call, timeout_s=60), cancellation=cancellation)
+    assert cleaned == [1]
+
+
+def test_a_hook_sees_the_context_of_the_build(handle):
+    setting, seen = contextvars.ContextVar("setting", default="none"), []
+    setting.set("given")
+    run(handle, hook(lambda sandbox: seen.append(setting.get())))
+    assert seen == ["given"]
 
 
 def test_a_hook_uploads_from_the_project(handle, tmp_path):

@@ -48,3 +48,33 @@ def test_a_session_command_that_is_interrupted_ends_with_its_children(story):
     assert opened.returncode == 130
     shown = story.prewarm("exec", "kept", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
     assert "sleep 301" not in shown
+
+
+@pytest.mark.parametrize("body", ["while True: print('counting')", "import time; time.sleep(300)"])
+def test_a_hook_that_calls_nothing_of_the_sandbox_is_left_behind(story, body):
+    story.write("hooks.py", f"def run(sandbox):\n    sandbox.run('echo begun')\n    {body}\n")
+    _put_hook_in(story, "60s")
+    builder = story.start("build", "--json")
+    _wait_for(builder, "slow: bootstrap 1/1: python hooks:run")
+    time.sleep(1)
+    began = time.monotonic()
+    os.kill(builder.pid, signal.SIGINT)
+    out, _ = builder.communicate(timeout=60)
+    assert builder.returncode == 130
+    assert time.monotonic() - began < 20
+    assert {t["name"]: t["status"] for t in json.loads(out)["templates"]} == {"quick": "fresh", "slow": "skipped"}
+    assert story.processes() == []
+
+
+def test_a_hook_whose_time_is_up_is_left_behind(story):
+    story.write("hooks.py", "def run(sandbox):\n    while True: print('counting')\n")
+    _put_hook_in(story, "1s")
+    built = story.prewarm("build", "--json", "--progress", "none", code=5, timeout=60)
+    failed = next(t for t in json.loads(built.stdout)["templates"] if t["name"] == "slow")
+    assert "timed out after" in failed["error"]["message"]
+    assert failed["error"]["hint"] == "raise the step's 'timeout'"
+
+
+def _put_hook_in(story, timeout):
+    head, _, _ = (story.project / "prewarm.yaml").read_text().partition("      - run: |\n          echo begun")
+    story.write("prewarm.yaml", f"{head}      - {{python: 'hooks:run', timeout: {timeout}}}\n")
