@@ -39,7 +39,7 @@ class Invocation:
         backend: ``--backend``: overrides that of every definition.
         platform: ``--platform``: ``os/arch``; ``None``: this machine's.
         variables: ``--set``: for ``{{ … }}`` in the definition.
-        cache_from, cache_to, provenance, sbom: What is handed on to BuildKit.
+        cache_from, cache_to, provenance, sbom, reproducible: What is handed on to BuildKit.
     """
 
     environment: Mapping[str, str] = field(repr=False)
@@ -54,6 +54,7 @@ class Invocation:
     cache_to: tuple[str, ...] = ()
     provenance: str | None = None
     sbom: str | None = None
+    reproducible: bool = False
 
     @property
     def home(self) -> Home:
@@ -62,7 +63,11 @@ class Invocation:
     @property
     def buildkit(self) -> BuildKitOptions:
         return BuildKitOptions(
-            cache_from=self.cache_from, cache_to=self.cache_to, provenance=self.provenance, sbom=self.sbom
+            cache_from=self.cache_from,
+            cache_to=self.cache_to,
+            provenance=self.provenance,
+            sbom=self.sbom,
+            reproducible=self.reproducible,
         )
 
     def definition_file(self) -> Path:
@@ -226,6 +231,13 @@ BUILDKIT: Final = _stacked(
         callback=_keep("sbom"),
         expose_value=False,
         help="Have BuildKit attest what is in it: true, generator=IMAGE, false.",
+    ),
+    click.option(
+        "--reproducible",
+        is_flag=True,
+        callback=_keep("reproducible"),
+        expose_value=False,
+        help="Set the times in layers to 1970, so that two captures of the same steps are one image. Slower.",
     ),
 )
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from prewarm.backends.context import Finding, Health
 from prewarm.backends.docker.engine import Engine, translated
+from prewarm.backends.docker.exchange import can_rewrite
 from prewarm.errors import PrewarmError
 from prewarm.process import Command, run
 
@@ -46,7 +47,21 @@ def check(engine: Engine) -> Health:
         )
     if outcome.ok and (builder := engine.environment.get("BUILDX_BUILDER")):
         findings.append(_builder(engine, builder))
+    if outcome.ok and all(finding.ok for finding in findings):
+        findings.append(_reproducible(engine))
     return Health(findings=tuple(findings))
+
+
+def _reproducible(engine: Engine) -> Finding:
+    """Say whether two captures of the same steps can be one image here; nobody needs it, so it is no failure."""
+    try:
+        if can_rewrite(engine):
+            detail = "with --reproducible"
+        else:
+            detail = "not here: Docker's own image store keeps the times in layers; containerd's, or another builder, does not"
+    except PrewarmError as error:
+        return Finding(subject="reproducible images", ok=False, detail=error.message, hint=error.hint)
+    return Finding(subject="reproducible images", ok=True, detail=detail)
 
 
 def _builder(engine: Engine, name: str) -> Finding:

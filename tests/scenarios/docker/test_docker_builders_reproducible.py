@@ -1,0 +1,85 @@
+"""Two fresh captures of the same steps are one image, where the builder can set back the times in layers."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from bridge import Bridge
+
+PROJECT = """\
+version: 1
+namespace: story-reproducible
+sandboxes:
+  one:
+    base: prewarm-test/busybox:2
+    backend: docker
+    seed: [{path: /srv/motd.txt, content: "seeded\\n"}]
+    bootstrap:
+      - run: mkdir -p /opt/a/b && echo one > /opt/a/b/one && ln -s b /opt/a/c
+      - run: echo two > /workspace/two; rm /opt/a/b/one; touch /bin
+    build: {network: none}
+  child:
+    extends: one
+    bootstrap: [{run: echo child > /workspace/child}]
+    build: {network: none}
+"""
+
+
+@pytest.fixture
+def story(docker_story):
+    one = docker_story("node")
+    one.write("prewarm.yaml", PROJECT)
+    yield one
+    if left := one.docker("images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-reproducible"):
+        one.docker("rmi", "--force", *set(left.split()))
+
+
+@pytest.fixture(params=["in the engine", "elsewhere"])
+def settings(request, containerd, tmp_path):
+    """An engine with containerd's image store and its own builder; the engine of the tests and a builder elsewhere."""
+    if request.param == "in the engine":
+        yield containerd
+        return
+    config = tmp_path / "docker-config"
+    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
+    with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
+        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
+        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
+        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+
+
+def images(story, containerd, settings, *options):
+    """Capture with nothing at hand; give the images' ids."""
+    prune = ["docker", "builder", "prune", "-af"]
+    subprocess.run(prune, env={**os.environ, **containerd}, check=True, capture_output=True)
+    time.sleep(1.1)  # Times in layers are whole seconds.
+    story.prewarm("build", "--force", *options, **settings)
+    return {name: entry["ref"]["value"]["image"] for name, entry in story.lock().items()}
+
+
+def test_two_fresh_captures_are_one_image(story, containerd, settings):
+    first = images(story, containerd, settings, "--reproducible")
+    again = images(story, containerd, settings, "--reproducible")
+    plain = images(story, containerd, settings)
+
+    assert first == again
+    assert plain["one"] != first["one"]
+    assert story.inside("child", "cat", "two", "child", "/srv/motd.txt", **settings) == "two\nchild\nseeded\n"
+
+
+def test_an_engine_that_cannot_is_asked_before_anything_runs_and_its_examination_says_so(story):
+    failed = story.prewarm("build", "--reproducible", code=2)
+    also = story.prewarm("build", code=2, PREWARM_DOCKER_REPRODUCIBLE="1")
+
+    for one in (failed, also):
+        assert "Docker's own builder cannot rewrite the times in layers, which --reproducible needs" in one.stderr
+    assert "reproducible images  ok  not here" in story.prewarm("doctor", "--backend", "docker").stdout
+
+
+def test_the_examination_says_where_images_are_reproducible(story, settings):
+    assert (
+        "reproducible images  ok  with --reproducible"
+        in story.prewarm("doctor", "--backend", "docker", **settings).stdout
+    )
