@@ -26,7 +26,9 @@ def digest(data):
 
 def config(*, key=KEY, namespace="x", role=ROLE_TEMPLATE, layers=1):
     labels = {LABEL_KEY: str(key), LABEL_NAMESPACE: namespace, LABEL_ROLE: role}
-    return json.dumps({"config": {"Labels": labels}, "rootfs": {"diff_ids": ["sha256:x"] * layers}}).encode()
+    return json.dumps(
+        {"config": {"Labels": labels}, "rootfs": {"diff_ids": [f"sha256:{digest(LAYER)}"] * layers}}
+    ).encode()
 
 
 CONFIG = config()

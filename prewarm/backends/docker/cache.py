@@ -24,7 +24,7 @@ from typing import IO, Final
 from prewarm import document
 from prewarm.backends.docker.engine import Engine
 from prewarm.backends.docker.images import facts, is_of
-from prewarm.backends.docker.parcels import CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sha256
+from prewarm.backends.docker.parcels import CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sums
 from prewarm.backends.docker.saved import agreed, saved, wanted
 from prewarm.backends.docker.tarstreams import ChunkReader
 from prewarm.backends.travel import Stored, Traveller
@@ -119,8 +119,16 @@ class _Cache(contextlib.ExitStack):
                         f"{self._path / _INDEX} gives another image for template {template.key.short}", hint=_AGAIN
                     )
                 parcels.append(found)
-        for digest in sorted({digest for one in parcels for digest in one.blobs}):
-            self._prove(digest)
+        unpacked = {
+            digest: self._prove(digest) for digest in sorted({layer for one in parcels for layer in one.layers})
+        }
+        for one in parcels:
+            try:
+                one.check_layers(unpacked)
+            except ValueError as error:
+                raise TemplateCorruptError(
+                    f"{self._path / _INDEX} gives another image: {error}", hint=_AGAIN
+                ) from error
         return load(engine, parcels, self._blob) if parcels else []
 
     def _index(self) -> tuple[bool, dict[str, tuple[str, tuple[str, ...]]]]:
@@ -173,16 +181,19 @@ class _Cache(contextlib.ExitStack):
                 f"{self._path / _INDEX} gives another image as {tag}: {error}", hint=_AGAIN
             ) from error
 
-    def _prove(self, digest: str) -> None:
-        """Hash a blob; a damaged one is removed, so that the next save writes it again."""
+    def _prove(self, digest: str) -> str:
+        """Hash a blob, and give the digest of what is in it; a damaged one is removed: the next save writes it again."""
         try:
             with self._blob(digest) as (file, _):
-                found = sha256(file)
+                found, unpacked = sums(file)
         except OSError as error:
             raise TemplateCorruptError(f"blob {digest} of {self._path} cannot be read", hint=_AGAIN) from error
+        except ValueError:
+            found = unpacked = ""
         if found != digest:
             os.unlink(digest, dir_fd=self._blobs)
             raise TemplateCorruptError(f"blob {digest} of {self._path} is damaged", hint="run it again, or build")
+        return unpacked
 
     def _take(self, engine: Engine, template: Traveller) -> Parcel:
         """Have the engine save a template, and keep its files by their digests."""

@@ -7,14 +7,18 @@ only the blobs that it names. Called by ``saved`` and ``cache``.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import re
 import secrets
 import tarfile
-from collections.abc import Callable, Generator, Iterable, Sequence
+import zlib
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 from prewarm import document
 from prewarm.backends.docker import content
@@ -36,6 +40,9 @@ CHUNK: Final = 1024 * 1024
 LARGEST: Final = 16 * 1024 * 1024  # Of what describes an image.
 MANIFEST: Final = "manifest.json"
 BLOBS: Final = "blobs/sha256/"
+_UNPACKED: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,7 @@ class Parcel:
         config: Digest of its configuration, without ``sha256:``.
         content: Its content digest, by its configuration.
         layers: Digests of its layers as they are stored, lowest first.
+        unpacked: Digests of what is in them, as its configuration has them.
     """
 
     namespace: str
@@ -55,6 +63,7 @@ class Parcel:
     config: str
     content: str
     layers: tuple[str, ...]
+    unpacked: tuple[str, ...]
 
     @property
     def tag(self) -> str:
@@ -66,17 +75,81 @@ class Parcel:
         """Digests of all that it is made of."""
         return (self.config, *self.layers)
 
+    def check_layers(self, sums: Mapping[str, str]) -> None:
+        """Check that its layers hold what its configuration says.
+
+        An engine that has unpacked such layers before takes the configuration's word for it, and containerd's loads them
+        unseen.
+
+        Args:
+            sums: Digest of what is in them, by the digest of a layer.
+
+        Raises:
+            ValueError: One does not.
+        """
+        for layer, wanted in zip(self.layers, self.unpacked, strict=True):
+            if sums[layer] != wanted:
+                raise ValueError(f"layer {layer} is another than the one of {self.tag}")
+
     def is_image(self, found: ImageFacts) -> bool:
         """Say whether an image of the engine is this one."""
         return found.id == f"sha256:{self.config}" or found.content == self.content
 
 
-def sha256(file: IO[bytes]) -> str:
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def sha256(file: _Readable) -> str:
     """Hash a file to its end."""
     digest = hashlib.sha256()
     while chunk := file.read(CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def sums(file: IO[bytes]) -> tuple[str, str]:
+    """Hash a blob as it is, and what is in it if it is compressed.
+
+    Raises:
+        ValueError: Its compression is damaged.
+    """
+    begin = file.read(len(_ZSTD))
+    file.seek(0)
+    hashed = _Hashed(file)
+    if begin.startswith(_GZIP):
+        unpacked: _Readable = gzip.GzipFile(fileobj=io.BufferedReader(hashed, CHUNK))
+    elif begin == _ZSTD:
+        import zstandard
+
+        unpacked = zstandard.ZstdDecompressor().stream_reader(io.BufferedReader(hashed, CHUNK), read_across_frames=True)
+    else:
+        digest = sha256(file)
+        return digest, digest
+    try:
+        inner = sha256(unpacked)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"a layer's compression is damaged: {error}") from error
+    while hashed.read(CHUNK):
+        pass
+    return hashed.digest.hexdigest(), inner
+
+
+class _Hashed(io.RawIOBase):
+    """Hashes what is read through it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override] # typeshed: WriteableBuffer.
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self.digest.update(data)
+        return len(data)
 
 
 def parcel(data: bytes, *, config: str, layers: Sequence[str], tag: str) -> Parcel:
@@ -101,10 +174,11 @@ def parcel(data: bytes, *, config: str, layers: Sequence[str], tag: str) -> Parc
         config=config,
         content=content.of_config(top.object()),
         layers=tuple(layers),
+        unpacked=tuple(one.text(_UNPACKED)[7:] for one in top.get("rootfs").get("diff_ids").items()),
     )
     if found.tag != tag:
         raise ValueError(f"image {tag} does not carry the key and namespace of its name")
-    if len(top.get("rootfs").get("diff_ids").items()) != len(layers):
+    if len(found.unpacked) != len(found.layers):
         raise ValueError(f"image {tag} has other layers than its configuration says")
     return found
 

@@ -19,7 +19,7 @@ from typing import IO, Final
 from prewarm import document
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, held
-from prewarm.backends.docker.parcels import BLOBS, CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sha256
+from prewarm.backends.docker.parcels import BLOBS, CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sha256, sums
 from prewarm.backends.docker.tarstreams import CheckedMember
 from prewarm.backends.travel import Traveller
 from prewarm.errors import BackendUnavailableError, TemplateCorruptError, TemplateNotFoundError
@@ -135,11 +135,16 @@ class _Archive:
         return list(found.values())
 
     def prove(self, parcels: Sequence[Parcel]) -> None:
-        """Check every blob that is needed against its digest."""
-        needed = {digest for one in parcels for digest in one.blobs}
+        """Check every layer against its digest, and what is in it against the configuration."""
+        needed, unpacked = {layer for one in parcels for layer in one.layers}, {}
         for digest, member in sorted(self._members.items(), key=lambda one: one[1].offset_data):
-            if digest in needed and self._sum(member) != digest:
-                raise ValueError(f"{member.name} is not its digest")
+            if digest in needed:
+                with self._open(member) as file:
+                    found, unpacked[digest] = sums(file)
+                if found != digest:
+                    raise ValueError(f"{member.name} is not its digest")
+        for one in parcels:
+            one.check_layers(unpacked)
 
     @contextlib.contextmanager
     def blob(self, digest: str) -> Iterator[tuple[IO[bytes], int]]:

@@ -29,7 +29,7 @@ class DockerStory(Story):
 
     def docker(self, *arguments):
         """Run the engine's own command line."""
-        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["docker", *arguments], env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def images(self):
@@ -42,9 +42,11 @@ class DockerStory(Story):
         if images := self.images():
             self.docker("rmi", "--force", *images)
 
-    def elsewhere(self, home):
-        """Give the same project as another machine has it, with a state directory of its own."""
-        return DockerStory(self.project, home)
+    def elsewhere(self, home, **settings):
+        """Give the same project as another machine has it, with a state directory of its own, perhaps another engine."""
+        story = DockerStory(self.project, home)
+        story.environment |= settings
+        return story
 
     def end(self):
         super().end()
