@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from prewarm.cli import _text
 
 _LONGEST_LINE = 2000
+_INPUTS = "the inputs"  # No sandbox can be named so.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,15 @@ class Board:
         """Take up a row."""
         with self._lock:
             self._rows[name] = Row(name=name, began=self.clock())
+
+    def begin_reading(self) -> None:
+        """Take up the row of what comes before any capture: files are read, bases and templates are asked about."""
+        self.begin(_INPUTS)
+        self.phase(_INPUTS, "reading")
+
+    def end_reading(self) -> None:
+        """Take that row away; twice is fine."""
+        self.end(_INPUTS)
 
     def phase(self, name: str, phase: str) -> None:
         """Move a row to a phase."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from prewarm.backends.base import Phase
 from prewarm.cli import _lines, _text
@@ -19,9 +19,11 @@ from prewarm.report import TemplateReport
 if TYPE_CHECKING:  # rich costs start-up time that only a capture repays.
     from prewarm.cli._screen import Screen
 
+_SILENT_S: Final = 2.0
+
 
 class LiveProgress:
-    """Rows on a terminal, from the moment that something is captured; a run listener.
+    """Rows on a terminal, from the moment that something is captured or reading takes long; a run listener.
 
     Args:
         stream: The terminal.
@@ -32,10 +34,13 @@ class LiveProgress:
         self._stream = stream
         self._talk = talk
         self._board = Board()
-        self._lock = threading.Lock()  # Guards _screen: several captures may begin at once.
+        self._lock = threading.Lock()  # Guards _screen and _read: several captures may begin at once.
+        self._read = False
         self._screen: Screen | None = None
         self._told: set[str] = set()
         self._signals = contextlib.ExitStack()
+        self._reading = threading.Timer(_SILENT_S, self._begin_reading)
+        self._reading.daemon = True
 
     @property
     def told(self) -> frozenset[str]:
@@ -44,20 +49,20 @@ class LiveProgress:
 
     def __enter__(self) -> Self:
         self._signals.enter_context(suspendable(self._pause, self._resume))
+        self._reading.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         with self._signals:
+            self._end_reading()
             if self._screen is not None:
                 self._screen.close()
 
     def template_started(self, name: str, key: str, reason: str) -> None:  # noqa: ARG002 - the listener's signature.
-        from prewarm.cli._screen import Screen
-
+        self._end_reading()
         self._board.begin(name)
         with self._lock:
-            if self._screen is None:
-                self._screen = Screen(self._stream, self._board)
+            self._show()
 
     def phase(self, name: str, phase: Phase) -> None:
         self._board.phase(name, phase.value)
@@ -69,6 +74,7 @@ class LiveProgress:
         self._board.line(name, text)
 
     def template_finished(self, report: TemplateReport) -> None:
+        self._end_reading()
         if self._board.end(report.name):
             self._told.add(report.name)
             self._say(_lines.template(report, stream=self._stream))
@@ -76,6 +82,24 @@ class LiveProgress:
     def note(self, text: str) -> None:
         """Say what the run found worth saying, above the rows."""
         self._say(f"note: {_text.clean(text)}")
+
+    def _begin_reading(self) -> None:
+        with self._lock:
+            if not self._read:
+                self._board.begin_reading()
+                self._show()
+
+    def _end_reading(self) -> None:
+        self._reading.cancel()
+        with self._lock:
+            self._read = True
+            self._board.end_reading()
+
+    def _show(self) -> None:
+        if self._screen is None:
+            from prewarm.cli._screen import Screen
+
+            self._screen = Screen(self._stream, self._board)
 
     def _pause(self) -> None:
         if self._screen is not None:

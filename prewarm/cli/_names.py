@@ -36,6 +36,20 @@ def complete_starters(_context: click.Context, _parameter: click.Parameter, inco
     return [CompletionItem(name) for name in _starters.names() if name.startswith(incomplete)]
 
 
+def complete_sessions(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Offer the keys of sessions that were opened from here."""
+    from prewarm.cli._options import Invocation
+    from prewarm.session.ledger import Ledger
+
+    run: object = ctx.find_root().obj
+    try:
+        leases = Ledger(run.home).leases() if isinstance(run, Invocation) else ()
+    except PrewarmError:
+        return []
+    keys = dict.fromkeys(lease.session_key for lease in leases)
+    return [CompletionItem(key) for key in keys if key.startswith(incomplete)]
+
+
 def _defined(file: Path | None) -> tuple[str, ...]:
     from prewarm.definition import find_definition_file, load_project
 

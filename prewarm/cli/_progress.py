@@ -79,6 +79,7 @@ class PlainProgress:
         self._beat = threading.Thread(target=self._beat_until_stopped, name="prewarm-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        self._board.begin_reading()
         self._beat.start()
         return self
 
@@ -87,6 +88,7 @@ class PlainProgress:
         self._beat.join()
 
     def template_started(self, name: str, key: str, reason: str) -> None:
+        self._board.end_reading()
         self._board.begin(name)
         self._say(f"{name}: capturing {key[:12]} ({reason})")
 
@@ -103,6 +105,7 @@ class PlainProgress:
         self._board.line(name, text)
 
     def template_finished(self, report: TemplateReport) -> None:
+        self._board.end_reading()
         if self._board.end(report.name):
             self._say(f"{report.name}: {report.status.value} after {_text.duration(report.total_s)}")
 

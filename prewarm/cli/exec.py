@@ -6,7 +6,7 @@ import json
 
 import click
 
-from prewarm.cli import _inside
+from prewarm.cli import _inside, _names
 from prewarm.cli._group import command
 from prewarm.cli._inside import inside
 from prewarm.cli._options import HOME, Invocation, invocation
@@ -21,7 +21,7 @@ prewarm exec user-42"""
 
 
 @command("exec", example=_EXAMPLE)
-@click.argument("session_key", metavar="SESSION-KEY")
+@click.argument("session_key", metavar="SESSION-KEY", shell_complete=_names.complete_sessions)
 @click.option("--name", help="The sandbox, where sessions of several have this key.")
 @HOME
 @_inside.options

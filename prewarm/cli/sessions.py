@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from prewarm.backends.base import Backend, SessionRecord
-from prewarm.cli import _installed, _output, _text
+from prewarm.cli import _installed, _names, _output, _text
 from prewarm.cli._group import command
 from prewarm.cli._options import BACKEND, HOME, JSON, Invocation, invocation
 from prewarm.errors import SessionGoneError
@@ -34,7 +34,11 @@ class _Listed:
 @command("sessions", example=_EXAMPLE)
 @click.option("--namespace", help="Only sessions of this namespace.")
 @click.option(
-    "--remove", multiple=True, metavar="KEY", help="End the sessions with this key or id. Can be given again."
+    "--remove",
+    multiple=True,
+    metavar="KEY",
+    shell_complete=_names.complete_sessions,
+    help="End the sessions with this key or id. Can be given again.",
 )
 @click.option("--remove-all", is_flag=True, help="End every session that would be listed.")
 @HOME

@@ -17,6 +17,10 @@ import pytest
 from prewarm import errors
 from prewarm.cli import _group, _options, _output, _run, _starters, main
 from prewarm.failure import Failure
+from prewarm.home import Home
+from prewarm.key import TemplateKey
+from prewarm.session.ledger import Lease, Ledger
+from prewarm.values import TemplateRef
 
 PREWARM = [sys.executable, "-m", "prewarm"]
 CLI = Path(_run.__file__).parent
@@ -411,6 +415,29 @@ def test_completion_knows_commands_sandboxes_backends_and_starters(tmp_path):
     other.mkdir()
     (other / "x.yaml").write_text("version: 1\nnamespace: n\nsandboxes:\n  elsewhere: {base: host}\n")
     assert _complete("prewarm open -f other/x.yaml e", tmp_path, home) == {"elsewhere"}
+
+
+def test_completion_knows_the_sessions_that_were_opened_from_here(tmp_path):
+    home = tmp_path / "home"
+    assert _complete("prewarm exec u", tmp_path, home) == set()
+    for number, key in enumerate(("user-1", "user-2", "other")):
+        Ledger(Home(home)).record(
+            Lease(
+                backend="memory",
+                id=str(number),
+                namespace="n",
+                name="analyst",
+                session_key=key,
+                template_key=TemplateKey("0" * 64),
+                ref=TemplateRef(backend="memory", format="memory/1", value={}),
+                state="{}",
+                created=0.0,
+                used=0.0,
+                expires=0.0,
+            )
+        )
+    assert _complete("prewarm exec u", tmp_path, home) == {"user-1", "user-2"}
+    assert _complete("prewarm sessions --remove o", tmp_path, home) == {"other"}
 
 
 def test_completion_of_a_broken_definition_offers_nothing_and_says_nothing(tmp_path):

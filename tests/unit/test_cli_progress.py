@@ -59,6 +59,24 @@ def test_plain_lines_say_what_begins_and_what_came_of_it():
     ]
 
 
+def test_a_run_that_reads_for_long_before_it_captures_gives_signs_of_life():
+    said, twice = [], threading.Event()
+
+    def talk(text):
+        said.append(text)
+        if sum("so far" in line for line in said) >= 2:
+            twice.set()
+
+    with PlainProgress(heartbeat_s=0.02, talk=talk) as progress:
+        assert twice.wait(10)
+        progress.template_started("analyst", KEY, "forced")
+        count = sum("the inputs" in line for line in said)
+        progress.template_finished(_finished())
+        time.sleep(0.1)
+    assert said[0].startswith("the inputs: reading, 0.")
+    assert sum("the inputs" in line for line in said) <= count + 1
+
+
 def test_a_silent_step_gives_signs_of_life_with_its_last_line():
     said, twice = [], threading.Event()
 
@@ -209,6 +227,32 @@ def _screen(columns, rows, *, hostile=False, **environment):
     clean = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
     environment = {**clean, "TERM": "xterm", **environment}
     return Screen([sys.executable, "-c", code], environment, columns=columns, rows=rows, echo=False)
+
+
+READER = """
+import sys, time
+sys.path[:0] = {tests!r}
+import test_cli_progress as t
+from prewarm.cli import _progress
+with _progress.following(_progress.ProgressKind.AUTO) as p:
+    sys.stdin.readline()
+    p.template_started("analyst", t.KEY, "first capture")
+    sys.stdin.readline()
+    p.template_finished(t._finished("analyst"))
+print("the report")
+"""
+
+
+def test_what_comes_before_the_first_capture_has_a_row_where_it_takes_long():
+    code = READER.format(tests=[os.path.dirname(__file__), os.path.dirname(screen_module)])
+    screen = Screen([sys.executable, "-c", code], {**os.environ, "TERM": "xterm"}, columns=80, rows=24)
+    screen.wait_for("the inputs  reading  2.")
+    screen.type("\n")
+    screen.wait_for("analyst  starting")
+    screen.read(0.3)
+    assert "the inputs" not in screen.text
+    assert _finish(screen) == 0
+    assert [line.split()[:2] for line in screen.lines] == [["fresh", "analyst"], ["the", "report"]]
 
 
 def _finish(screen):
