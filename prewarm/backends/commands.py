@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Final
 
@@ -32,6 +32,18 @@ def command_argv(command: str | Sequence[str]) -> tuple[str, ...]:
     if any("\0" in part for part in argv):
         raise ValueError("a command must not hold a zero byte")
     return argv
+
+
+def command_env(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Give an environment that a command can have.
+
+    Raises:
+        ValueError: A name is empty or holds ``=``, or something holds a zero byte.
+    """
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
+            raise ValueError(f"{name!r} cannot be set: a variable has a name without '=', and no zero byte")
+    return env
 
 
 def run_command(

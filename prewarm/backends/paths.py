@@ -14,7 +14,9 @@ def session_path(path: str) -> str:
         SessionFileError: It is not absolute, or holds a zero byte.
         PathEscapesError: It has ``..`` in it.
     """
-    if not path.startswith("/") or "\0" in path:
+    if "\0" in path:
+        raise SessionFileError(f"a path must not hold a zero byte, found {path!r}")
+    if not path.startswith("/"):
         raise SessionFileError(f"'{path!s}' is not an absolute path", hint="paths in a session start with '/'")
     if ".." in path.split("/"):
         raise PathEscapesError(f"path '{path}' has '..' in it", hint="write the path that is meant")

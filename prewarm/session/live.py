@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
-from prewarm.backends.commands import command_argv, run_command
+from prewarm.backends.commands import command_argv, command_env, run_command
 from prewarm.backends.hosting import ProcessRequest, SessionHandle
 from prewarm.backends.paths import session_path
 from prewarm.cancellation import Cancellation
@@ -237,7 +237,7 @@ class Session:
         return ProcessRequest(
             argv=command_argv(command),
             cwd=session_path(posixpath.join(binding.workdir, cwd)) if cwd else binding.workdir,
-            env={**binding.env, **(env or {})},
+            env=command_env({**binding.env, **(env or {})}),
             user=user or binding.user,
             stdin=stdin,
             terminal=terminal,

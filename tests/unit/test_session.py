@@ -127,6 +127,12 @@ def test_a_name_that_is_none_is_refused(bench, name):
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("env", [{"": "x"}, {"A=B": "x"}, {"A\0": "x"}, {"A": "x\0"}])
+def test_a_variable_that_no_command_can_have_is_refused(bench, env):
+    with bench.open() as session, pytest.raises(ValueError, match="cannot be set"):
+        session.run("true", env=env)
+
+
 @pytest.mark.parametrize("key", ["", "a b", "a/b", "k" * 129, "a\n", "ü", "..", "."])
 def test_a_session_key_that_is_none_is_refused(bench, key):
     with pytest.raises(InvalidNameError, match="session key") as caught:
