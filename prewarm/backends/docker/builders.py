@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,8 @@ from prewarm.backends.docker.engine import Engine
 from prewarm.backends.docker.exchange import can_rewrite, has_containerd_store
 
 _INLINE: Final = "inline"
+_GITHUB: Final = ("ACTIONS_CACHE_URL", "ACTIONS_RESULTS_URL")
+_SECRET: Final = frozenset({"token", "secret_access_key", "session_token", "access_key_id"})
 _YES: Final = frozenset({"1", "true", "yes", "on"})
 
 
@@ -60,7 +63,7 @@ def problems(engine: Engine, options: BuildKitOptions, names: Sequence[str]) -> 
     if (exported or attested) and not has_containerd_store(engine):
         if exported and engine.builder.is_engines_own:
             found += [
-                f"Docker's own builder cannot write the cache '{cache}': without the containerd image store"
+                f"Docker's own builder cannot write the cache '{_shown(cache)}': without the containerd image store"
                 " it writes none but type=inline"
                 for cache in exported
             ]
@@ -79,15 +82,37 @@ def _wrong_caches(options: BuildKitOptions, names: Sequence[str], environment: M
     for cache in dict.fromkeys((*options.cache_from, *options.cache_to)):
         fields = _fields(cache)
         if not fields["type"]:
-            yield f"the cache '{cache}' has no type"
-        elif fields["type"] == "gha" and "token" not in fields and not environment.get("ACTIONS_RUNTIME_TOKEN"):
-            yield f"the cache '{cache}' is GitHub's, which needs ACTIONS_RUNTIME_TOKEN and its address in the environment"
+            yield f"the cache '{_shown(cache)}' has no type"
+        elif fields["type"] == "gha" and not _reaches_github(fields, environment):
+            yield (
+                f"the cache '{_shown(cache)}' is GitHub's, which needs ACTIONS_RUNTIME_TOKEN, and ACTIONS_CACHE_URL or"
+                " ACTIONS_RESULTS_URL, in the environment"
+            )
     for cache in options.cache_to:
         if len(names) > 1 and _fields(cache)["type"] != _INLINE and NAME_FIELD not in cache:
             yield (
-                f"the cache '{cache}' would keep the last of {len(names)} sandboxes only;"
+                f"the cache '{_shown(cache)}' would keep the last of {len(names)} sandboxes only;"
                 f" write {NAME_FIELD} where their names are to stand"
             )
+
+
+def credentials(options: BuildKitOptions, environment: Mapping[str, str]) -> set[str]:
+    """Give what of it nobody may see: it is hidden in whatever BuildKit says."""
+    caches = (*options.cache_from, *options.cache_to)
+    given = {fields[name] for fields in map(_fields, caches) for name in _SECRET & fields.keys()}
+    if any(_fields(cache)["type"] == "gha" for cache in caches):
+        given.add(environment.get("ACTIONS_RUNTIME_TOKEN", ""))
+    return given - {""}
+
+
+def _shown(cache: str) -> str:
+    return re.sub(rf"(?i)\b({'|'.join(sorted(_SECRET))})=[^,]*", r"\1=***", cache)
+
+
+def _reaches_github(fields: Mapping[str, str], environment: Mapping[str, str]) -> bool:
+    token = fields.get("token") or environment.get("ACTIONS_RUNTIME_TOKEN")
+    addresses = (fields.get("url"), fields.get("url_v2"), *map(environment.get, _GITHUB))
+    return bool(token and any(addresses))
 
 
 def _fields(cache: str) -> dict[str, str]:

@@ -74,8 +74,8 @@ class _Capture:
         hidden = [value.decode("utf-8", "surrogateescape") for value in request.secrets.values()]
         # Passed variables are no secrets, but an address among them may carry a password.
         hidden += [found for value in request.pass_env.values() for found in _CREDENTIALS.findall(value)]
-        self._redact = Redactor(hidden)
         self._handed_on = builders.effective(request.buildkit, engine.environment)
+        self._redact = Redactor([*hidden, *builders.credentials(self._handed_on, engine.environment)])
         self.base_size = 0
 
     def run(self) -> ImageFacts:

@@ -1,16 +1,15 @@
 """What Docker's stories share: a project of their own, and an engine that answers."""
 
-import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from engines import containerd_engine
 from stories import COMMAND, Story
 
 HERE = Path(__file__).parent
-SERVICES = HERE.parents[2] / "ci" / "services.sh"
 
 
 @pytest.fixture(scope="session")
@@ -83,23 +82,5 @@ def containerd(tmp_path_factory, absent):
     """The settings of an engine of our own with containerd's image store, whose builder writes every cache."""
     if os.getuid() != 0 or "DOCKER_HOST" not in os.environ:
         absent("docker", "an engine of its own needs root, and ci/services.sh")
-    directory = tmp_path_factory.mktemp("containerd")
-    (directory / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
-    store = directory / "store"
-    store.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "none", str(store)], check=True)
-    run = Path(f"/run/prewarm-containerd-{os.getpid()}")  # Sockets have short names.
-    environment = {
-        **os.environ,
-        "PREWARM_TEST_RUN": str(run),
-        "PREWARM_TEST_DATA": str(store),
-        "PREWARM_TEST_BRIDGE_NAME": "none",
-        "PREWARM_TEST_REGISTRY_PORT": "0",
-        "PREWARM_TEST_DOCKERD_FLAGS": f"--config-file {directory / 'daemon.json'} --storage-driver overlayfs",
-    }
-    try:
-        subprocess.run([str(SERVICES), "up"], env=environment, check=True, timeout=120)
-        yield {"DOCKER_HOST": f"unix://{run}/docker.sock", "DOCKER_CONFIG": str(run / "config")}
-    finally:
-        subprocess.run([str(SERVICES), "down"], env=environment, check=False, timeout=120)
-        subprocess.run(["umount", "-l", str(store)], check=False)
+    with containerd_engine(tmp_path_factory.mktemp("containerd")) as settings:
+        yield settings

@@ -66,7 +66,9 @@ def base(story, busybox, registry, tmp_path):
         described.append({**found, "platform": platform})
     index = {"schemaVersion": 2, "mediaType": f"{KIND}.list.v2+json", "manifests": described}
     send(name, "both", json.dumps(index).encode(), index["mediaType"])
-    return f"{name}:both"
+    yield f"{name}:both"
+    if left := story.docker("images", "-q", "--no-trunc", name):
+        story.docker("rmi", "--force", *set(left.split()))
 
 
 def address(name, tag):
