@@ -150,7 +150,7 @@ def test_a_foreign_image_under_name_and_key_is_corrupt_and_never_used(machines, 
     made = there.docker("create", tag, "none")
     # The same configuration, labels and all, over other files.
     there.docker("cp", str(there.project / "prewarm.yaml"), f"{made}:/workspace/evil")
-    there.docker("commit", "--change", "CMD []", made, tag)
+    foreign = there.docker("commit", "--change", "CMD []", made, tag)
     there.docker("rm", made)
 
     checked = there.prewarm("check", code=8)
@@ -164,6 +164,7 @@ def test_a_foreign_image_under_name_and_key_is_corrupt_and_never_used(machines, 
     # What the registry has puts it right.
     there.prewarm("pull", where)
     assert "1 of 1 can be opened" in there.prewarm("check").stdout
+    there.docker("rmi", foreign)
 
 
 def test_a_lock_file_without_contents_holds_where_it_was_written(machines):
