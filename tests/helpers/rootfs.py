@@ -122,7 +122,7 @@ def layout(directory, *layers, tag="1", platform=("linux", "amd64"), env=("PATH=
         "os": platform[0],
         "architecture": platform[1],
         "config": {"Env": list(env)},
-        "rootfs": {"type": "layers"},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]},
     }
     written = [
         blob(gzip.compress(layer) if number % 2 else layer, f"{kind}.layer.v1.tar{'+gzip' if number % 2 else ''}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from prewarm.backends.capturing import CaptureRequest
-from prewarm.backends.docker import dockerfile, platforms
+from prewarm.backends.docker import dockerfile, ocibases, platforms
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, image_of
 from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY
@@ -34,6 +34,8 @@ def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256:
         BackendUnavailableError: The engine does not answer.
     """
     match base:
+        case ImageBase(reference=reference) if reference.startswith(ocibases.PREFIXES):
+            return ocibases.resolve(reference, project=project, platform=platform, sha256=sha256)
         case ImageBase(reference=reference):
             return _image(engine, reference, platform)
         case RootfsBase():
@@ -76,10 +78,6 @@ def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256:
 
 
 def _image(engine: Engine, reference: str, platform: str) -> ResolvedBase:
-    if reference.startswith(("oci:", "oci-archive:")):
-        raise UnsupportedOptionError(
-            f"the docker backend cannot start from '{reference}'", hint="load it: docker load, then name the image"
-        )
     found = facts(engine, reference)
     if found is not None and platforms.same(found.platform, platform):
         digest = _registry_digest(found, reference) or found.id
@@ -165,6 +163,9 @@ def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str,
             )
     elif "pull" in value:
         found = _pull(engine, str(value["pull"]), request.platform, build)
+    elif "oci" in value:
+        tag = _tag("oci", str(value["manifest"]).removeprefix("sha256:"), request.platform)
+        found = facts(engine, tag) or _loaded(engine, request.project / str(value["oci"]), str(value["manifest"]), tag)
     elif "rootfs" in value:
         tag = _tag("rootfs", str(value["sha256"]), request.platform)
         archive = request.project / str(value["rootfs"])
@@ -178,6 +179,14 @@ def bring(engine: Engine, request: CaptureRequest, build: Callable[[Mapping[str,
 def _tag(kind: str, sha256: str, platform: str) -> str:
     """Name a base that was made for captures: what it was made from, and for which platform."""
     return f"{BASE_REPOSITORY}:{kind}-{sha256}-{platform.replace('/', '-')}"
+
+
+def _loaded(engine: Engine, path: Path, manifest: str, tag: str) -> ImageFacts:
+    layers = ocibases.load(engine, path, manifest, tag)
+    found = facts(engine, tag)
+    if found is None or found.layers != layers:
+        raise CaptureFailedError(f"base '{path}' was loaded and is not in the engine as it is in its layout")
+    return found
 
 
 def _built(
