@@ -40,6 +40,11 @@ class Cancellation:
             for stop in stops:
                 stack.callback(stop)
 
+    def cancel_aside(self) -> None:
+        """Wish it to stop, and leave the calling to a thread: a second Ctrl-C does not end what the first has begun."""
+        self._cancelled = True  # What registers from now on stops itself; the thread finds all that was there before.
+        threading.Thread(target=self.cancel, name="prewarm-cancel").start()
+
     def check(self) -> None:
         """Go on, or not.
 

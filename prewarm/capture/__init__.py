@@ -31,7 +31,7 @@ class Outcome:
         reason: Why, at the end of the run.
         detail: What the reason leaves open.
         ref: Where the template is, if it is there.
-        seconds: By phase, of a capture in this run, also of one that failed.
+        seconds: By phase, of a capture in this run, also of one that failed, or of a pull.
         size: Bytes that it adds; ``None`` if unknown.
         saved_s: Seconds that not capturing it saved.
         failure: What went wrong.
@@ -106,8 +106,8 @@ class _Run:
             while self._waiting or self._making:
                 try:
                     if interrupted:
+                        self._builder.cancellation.cancel_aside()
                         interrupted = False
-                        self._builder.cancellation.cancel()
                     self._settle()
                     self._start()
                     self._collect()
@@ -130,7 +130,13 @@ class _Run:
     def _outcome_without_making(self, item: PlanItem) -> Outcome | None:
         if item.action is Action.REUSE:
             return Outcome(
-                item=item, status=Status.REUSED, reason=item.reason, ref=item.ref, size=item.size, saved_s=item.saved_s
+                item=item,
+                status=Status.REUSED,
+                reason=item.reason,
+                ref=item.ref,
+                seconds=item.seconds,
+                size=item.size,
+                saved_s=item.saved_s,
             )
         if item.shares is not None:
             leader = self._outcomes.get(item.shares)

@@ -69,3 +69,21 @@ def test_another_thread_is_woken():
     cancellation.cancel()
     worker.join(30)
     assert ended.is_set()
+
+
+def test_a_second_interrupt_does_not_end_what_the_first_has_begun():
+    cancellation, going, release, done = Cancellation(), threading.Event(), threading.Event(), threading.Event()
+
+    def stop() -> None:
+        going.set()
+        assert release.wait(10)
+        done.set()
+
+    with cancellation.calling(stop):
+        cancellation.cancel_aside()  # Comes back while it is still stopping: an interrupt now hits nothing of that.
+        assert cancellation.cancelled
+        assert going.wait(10)
+        cancellation.cancel_aside()
+        assert not done.is_set()
+        release.set()
+        assert done.wait(10)

@@ -105,15 +105,18 @@ def _kill_entering(pid: int) -> None:
     for the init of this machine, and the sandbox with it.
     """
     with contextlib.suppress(ProcessLookupError):
+        children: list[int] = []
         os.kill(pid, signal.SIGSTOP)
-        deadline = time.monotonic() + _STOP_S
-        while _state(pid) not in {b"T", b"t", b"Z", b"X", b""} and time.monotonic() < deadline:
-            time.sleep(_ROUND_PAUSE_S / 4)
-        children = _children(pid)
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        os.kill(pid, signal.SIGCONT if children else signal.SIGKILL)
+        try:
+            deadline = time.monotonic() + _STOP_S
+            while _state(pid) not in {b"T", b"t", b"Z", b"X", b""} and time.monotonic() < deadline:
+                time.sleep(_ROUND_PAUSE_S / 4)
+            children = _children(pid)
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+        finally:  # Also where Ctrl-C comes: stopped, it would never end.
+            os.kill(pid, signal.SIGCONT if children else signal.SIGKILL)
 
 
 def _state(pid: int) -> bytes:
