@@ -98,16 +98,18 @@ class _Run:
         self._waiting = {item.name: item for item in items}
         self._making: dict[Future[Made], PlanItem] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._untold: dict[str, Outcome] = {}
         self._executor: ThreadPoolExecutor | None = None
 
     def carry_out(self) -> tuple[Outcome, ...]:
         interrupted = False
         try:
-            while self._waiting or self._making:
+            while self._waiting or self._making or self._untold:
                 try:
                     if interrupted:
                         self._builder.cancellation.cancel_aside()
                         interrupted = False
+                    self._tell()
                     self._settle()
                     self._start()
                     self._collect()
@@ -171,7 +173,8 @@ class _Run:
 
         done, _ = wait(self._making, return_when=FIRST_COMPLETED)
         for future in done:
-            self._end(self._judge(self._making[future], future))
+            if self._making[future].name not in self._outcomes:  # An interrupt may have come just here.
+                self._end(self._judge(self._making[future], future))
             del self._making[future]
 
     def _judge(self, item: PlanItem, future: Future[Made]) -> Outcome:
@@ -185,9 +188,16 @@ class _Run:
         return Outcome(item=item, status=Status.FAILED, reason=item.reason, failure=failure, seconds=seconds)
 
     def _end(self, outcome: Outcome) -> None:
+        self._untold[outcome.item.name] = outcome
         self._outcomes[outcome.item.name] = outcome
         self._waiting.pop(outcome.item.name, None)
-        self._finished(outcome)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell each outcome; one whose telling an interrupt cut short is told again."""
+        for name, outcome in tuple(self._untold.items()):
+            self._finished(outcome)
+            del self._untold[name]
 
     def _pool(self) -> ThreadPoolExecutor:
         if self._executor is None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; give its exit code (see ``prewarm.errors``)."""
-    from prewarm.cli import _run
-
+    try:
+        from prewarm.cli import _run
+    except KeyboardInterrupt:  # Nothing has begun; a traceback of imports would help nobody.
+        return 130
     return _run.main(arguments)

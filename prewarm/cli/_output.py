@@ -10,10 +10,12 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from types import FrameType
 from typing import Final, TextIO, TypeAlias
 
 from prewarm import process
@@ -101,8 +103,22 @@ def raw(chunk: bytes, *, error: bool = False) -> None:
 
 
 def json_object(value: JsonObject) -> None:
-    """Print the one object that ``--json`` promises."""
-    data(json.dumps(value, indent=2))
+    """Print the one object that ``--json`` promises: whole, and nothing after it."""
+    text = json.dumps(value, indent=2)
+    hear_no_interrupts()
+    data(text)
+
+
+def hear_no_interrupts() -> None:
+    """Let Ctrl-C and its like do nothing from here on: what is left is to print what came of it, and to end."""
+    with contextlib.suppress(ValueError):  # Not in the main thread: somebody's program calls main().
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.default_int_handler:
+                signal.signal(number, _hear_nothing)
+
+
+def _hear_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal by doing nothing; ``SIG_IGN`` would complain of one that is on its way."""
 
 
 def talk(text: str) -> None:

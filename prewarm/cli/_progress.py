@@ -165,7 +165,7 @@ def following(kind: ProgressKind) -> Iterator[Listening]:
     """Show a run while it lasts; what hooks print goes the same way, so that stdout stays for data."""
     progress = _choose(kind, _output.talker())
     with _output.stdout_kept_for_data(), progress as listener:
-        printed = LineWriter(listener.note)
+        printed = LineWriter(lambda line: listener.note(line) if line.strip() else None)
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 yield listener

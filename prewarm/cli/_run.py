@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import click
@@ -36,13 +36,20 @@ class UsageError(PrewarmError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; give its exit code."""
-    given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        return _main(sys.argv[1:])
+    with _signals_given_back():
+        return _main(arguments)
+
+
+def _main(given: Sequence[str]) -> int:
     options = itertools.takewhile(lambda argument: argument != "--", given)
     invocation = Invocation(environment=process.environment(), as_json="--json" in options)
     _output.prepare()
     _end_on_signals()
     try:
         code = _invoke(given, invocation)
+        _output.hear_no_interrupts()
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
@@ -63,6 +70,7 @@ def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
     except click.ClickException as error:
         return _misused(error, invocation)
     except (KeyboardInterrupt, click.Abort):  # click's own prompts turn the one into the other.
+        _output.hear_no_interrupts()
         return _failed(InterruptedBuildError("interrupted"), invocation)
     except (BrokenPipeError, _output.UnwritableError):
         raise
@@ -108,6 +116,17 @@ def _end_on_signals() -> None:
         with contextlib.suppress(ValueError):  # Not in the main thread: somebody's program calls main().
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _signals_given_back() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # As above.
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _forget_stdout() -> None:

@@ -553,6 +553,23 @@ def test_an_application_can_stop_a_build_from_another_thread(shop):
     check_stopped(workshop, report, listener)
 
 
+def test_an_interrupt_while_an_outcome_is_told_loses_none(shop):
+    workshop = shop(define("a", "mark a"), define("b", "mark b"))
+    told = []
+
+    class Interrupted(Listener):
+        def template_finished(self, report):
+            told.append(report.name)
+            if len(told) == 1:
+                raise KeyboardInterrupt
+
+    report = workshop.build(listener=Interrupted(), jobs=1)
+    assert report.interrupted
+    assert sorted(set(told)) == ["a", "b"]
+    assert told.count(told[0]) == 2
+    assert [one.name for one in report.templates] == ["a", "b"]
+
+
 def test_what_was_interrupted_is_captured_by_the_next_build(shop):
     cancellation = Cancellation()
     cancellation.cancel()

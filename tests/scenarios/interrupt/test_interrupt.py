@@ -78,3 +78,20 @@ def test_a_hook_whose_time_is_up_is_left_behind(story):
 def _put_hook_in(story, timeout):
     head, _, _ = (story.project / "prewarm.yaml").read_text().partition("      - run: |\n          echo begun")
     story.write("prewarm.yaml", f"{head}      - {{python: 'hooks:run', timeout: {timeout}}}\n")
+
+
+def test_impatience_leaves_one_answer_and_one_exit_code(story):
+    for delay in range(8):
+        builder = story.start("build", "--json", "--force")
+        _wait_for(builder, "slow: bootstrap 1/1")
+        for _ in range(6):
+            os.kill(builder.pid, signal.SIGINT)
+            time.sleep(0.01 * delay)
+            if builder.poll() is not None:
+                break
+        out, err = builder.communicate(timeout=60)
+        assert builder.returncode in {130, -signal.SIGINT}  # The latter where it was ending already.
+        assert "Traceback" not in err
+        assert "bug" not in err
+        assert json.loads(out)
+        assert story.processes() == []
