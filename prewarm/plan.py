@@ -110,12 +110,14 @@ class Found:
         probe: The backend's answer about that ref, in this run.
         record: The capture's record, if there is one.
         in_registry: Whether the probe is about what a registry has, or had: there is no record of it.
+        seconds: What getting it from there took, by phase.
     """
 
     ref: TemplateRef | None = None
     probe: Probe | None = None
     record: Record | None = None
     in_registry: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def usable(self) -> bool:
@@ -157,6 +159,7 @@ class PlanItem:
     ref: TemplateRef | None = None
     saved_s: float = 0.0
     size: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
     parent: str | None = None
     shares: str | None = None
 
@@ -228,6 +231,7 @@ def _decide(
         ref=found.ref,
         saved_s=0.0 if found.record is None else found.record.total_s,
         size=None if found.record is None else found.record.size,
+        seconds=found.seconds,
         parent=candidate.parent,
     )
 

@@ -39,7 +39,7 @@ class TemplateReport:
         ref: Where it is kept; ``None`` unless it is there.
         changes: Which inputs changed, old -> new.
         detail: What the reason leaves open.
-        seconds: By phase of its capture, in this run.
+        seconds: By phase of its capture in this run, or ``pull``.
         size: Bytes that it adds; ``None`` if unknown.
         saved_s: Seconds that reusing it saved.
         error: Why it failed.
@@ -66,7 +66,7 @@ class TemplateReport:
 
     @property
     def total_s(self) -> float:
-        """Seconds of its capture in this run."""
+        """Seconds that it took in this run."""
         return sum(self.seconds.values())
 
     @property

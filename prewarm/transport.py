@@ -6,80 +6,102 @@ A backend that cannot do it says so for its own templates, before anything moves
 
 from __future__ import annotations
 
-import enum
 import hashlib
+import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
 from prewarm import lockfile
 from prewarm.backends.base import Backend
 from prewarm.backends.travel import Stored, Traveller, TravelsByArchive, TravelsByCache, TravelsByRegistry
-from prewarm.errors import TemplateNotFoundError, UnsupportedOptionError
+from prewarm.cancellation import Cancellation
+from prewarm.capture import several
+from prewarm.errors import (
+    InterruptedBuildError,
+    PrewarmError,
+    TemplateNotFoundError,
+    UnsupportedOptionError,
+)
+from prewarm.failure import Failure
 from prewarm.key import TemplateKey
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.machine import host_platform
+from prewarm.moves import TRANSPORT_SCHEMA, Move, Moved, Moves
 from prewarm.pipeline.presence import Choose
 from prewarm.refs import ref_text
 
-TRANSPORT_SCHEMA: Final = "prewarm.transport/1"
+__all__ = [
+    "TRANSPORT_SCHEMA",
+    "Move",
+    "Moved",
+    "Moves",
+    "cache_key",
+    "cache_restore",
+    "cache_save",
+    "export",
+    "pull",
+    "push",
+    "take_in",
+]
 _Ability = TypeVar("_Ability")
 
 
-class Move(enum.Enum):
-    """What became of one template."""
-
-    MOVED = "moved"
-    THERE = "already there"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moved:
-    """One template and what became of it."""
-
-    name: str
-    key: TemplateKey
-    move: Move
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moves:
-    """What became of all; in the lock file's order."""
-
-    templates: tuple[Moved, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Give it as one JSON object."""
-        return {
-            "schema": TRANSPORT_SCHEMA,
-            "templates": [{"name": one.name, "key": one.key, "move": one.move.value} for one in self.templates],
-        }
-
-    def text(self) -> str:
-        """Give a line for each."""
-        return "\n".join(f"{one.move.value:<13}  {one.key.short}  {one.name}" for one in self.templates)
-
-
-def push(lock: Path, registry: str, *, only: Sequence[str], choose: Choose, hear: Callable[[str], None]) -> Moves:
+def push(
+    lock: Path,
+    registry: str,
+    *,
+    only: Sequence[str],
+    choose: Choose,
+    hear: Callable[[str], None],
+    jobs: int = several.AT_A_TIME,
+    cancellation: Cancellation | None = None,
+) -> Moves:
     """Put the templates of a lock file into a registry; what it has already does not move.
+
+    One that fails does not stop the others; all failures are in what is returned. Ctrl-C stops them, and is there too.
+
+    Args:
+        lock: Which templates.
+        registry: Where to.
+        only: Names of sandboxes; none means all.
+        choose: Gives a backend by name.
+        hear: Takes one line at a time on how it goes.
+        jobs: How many at a time.
+        cancellation: Stops it from another thread.
 
     Raises:
         LockFileError: It cannot be read.
+        TemplateNotFoundError: It has no template of a name in ``only``.
         UnsupportedOptionError: A backend's templates do not go to registries.
-        TemplateNotFoundError: One is not here.
-        BackendUnavailableError: The registry refuses.
+        BackendUnavailableError: A backend does not work here.
     """
-    return _each(lock, only, choose, lambda backend, template: backend.push(template, registry, hear))
+    stop = cancellation or Cancellation()
+
+    def move(backend: TravelsByRegistry, template: Traveller, said: Callable[[str], None]) -> bool:
+        return backend.push(template, registry, said)
+
+    return _each(lock, only, choose, move, hear=hear, jobs=jobs, cancellation=stop)
 
 
-def pull(lock: Path, registry: str, *, only: Sequence[str], choose: Choose, hear: Callable[[str], None]) -> Moves:
-    """Get the templates of a lock file from a registry; what is here already does not move.
+def pull(
+    lock: Path,
+    registry: str,
+    *,
+    only: Sequence[str],
+    choose: Choose,
+    hear: Callable[[str], None],
+    jobs: int = several.AT_A_TIME,
+    cancellation: Cancellation | None = None,
+) -> Moves:
+    """Get the templates of a lock file from a registry; what is here already does not move. The rest is as ``push``."""
+    stop = cancellation or Cancellation()
 
-    Raises:
-        As ``push``; TemplateCorruptError: The registry has something else under a key.
-    """
-    return _each(lock, only, choose, lambda backend, template: backend.pull(template, registry, hear))
+    def move(backend: TravelsByRegistry, template: Traveller, said: Callable[[str], None]) -> bool:
+        return backend.pull(template, registry, said)
+
+    return _each(lock, only, choose, move, hear=hear, jobs=jobs, cancellation=stop)
 
 
 def export(lock: Path, target: Path, *, only: Sequence[str], choose: Choose) -> Moves:
@@ -138,17 +160,51 @@ def cache_key(lock: Path) -> str:
 
 
 def _each(
-    lock: Path, only: Sequence[str], choose: Choose, move: Callable[[TravelsByRegistry, Traveller], bool]
+    lock: Path,
+    only: Sequence[str],
+    choose: Choose,
+    move: Callable[[TravelsByRegistry, Traveller, Callable[[str], None]], bool],
+    *,
+    hear: Callable[[str], None],
+    jobs: int,
+    cancellation: Cancellation,
 ) -> Moves:
+    began = time.monotonic()
     read = lockfile.read(lock)
     entries = _entries(read, only)
     backends = {name: _able(choose(name)[0], _by_registry, "a registry") for name in {e.backend for e in entries}}
-    moved = set()
-    for entry in entries:
-        template = _traveller(entry, read.namespace)
-        if template.key not in moved and move(backends[entry.backend], template):
-            moved.add(template.key)
-    return _all(entries, moved)
+    firsts = {(entry.backend, _traveller(entry, read.namespace).key): entry for entry in reversed(entries)}
+    in_turn = threading.Lock()  # Guards ``hear``: lines of several do not tear.
+
+    def moved(entry: LockEntry) -> bool:
+        def said(line: str) -> None:
+            cancellation.check()
+            if line:
+                with in_turn:
+                    hear(f"{entry.name}: {line}")
+
+        return move(backends[entry.backend], _traveller(entry, read.namespace), said)
+
+    work = list(reversed(firsts.values()))
+    done = several.each(work, moved, jobs=jobs, cancellation=cancellation)
+    ends = {(entry.backend, entry.key): one for entry, one in zip(work, done, strict=True)}
+    return Moves(
+        templates=tuple(_moved(entry, entry.key, ends[entry.backend, entry.key]) for entry in entries if entry.key),
+        seconds=time.monotonic() - began,
+        interrupted=cancellation.cancelled,
+    )
+
+
+def _moved(entry: LockEntry, key: TemplateKey, done: several.Done[bool]) -> Moved:
+    error = done.error
+    if error is None:
+        return Moved(name=entry.name, key=key, move=Move.MOVED if done.value else Move.THERE, seconds=done.seconds)
+    if isinstance(error, InterruptedBuildError):
+        return Moved(name=entry.name, key=key, move=Move.SKIPPED, seconds=done.seconds)
+    if not isinstance(error, PrewarmError):
+        raise error
+    failure = Failure.of(error, name=entry.name, redact=str)
+    return Moved(name=entry.name, key=key, move=Move.FAILED, seconds=done.seconds, error=failure)
 
 
 def _entries(lock: LockFile, only: Sequence[str]) -> list[LockEntry]:

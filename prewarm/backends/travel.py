@@ -41,7 +41,10 @@ class Stored:
 
 @runtime_checkable
 class TravelsByRegistry(Protocol):
-    """Templates go to registries and come back."""
+    """Templates go to registries and come back, several at a time.
+
+    ``hear`` takes a line on how it goes, an empty one as a sign of life; what it raises ends the matter.
+    """
 
     def push(self, template: Traveller, registry: str, hear: Callable[[str], None]) -> bool:
         """Put a template into a registry under its key; give whether anything had to move.

@@ -15,6 +15,7 @@ from prewarm.backends import registry
 from prewarm.backends.base import BackendContext
 from prewarm.backends.buildkit import BuildKitOptions
 from prewarm.cancellation import Cancellation
+from prewarm.capture import several
 from prewarm.capture.builder import Builder
 from prewarm.capture.credentials import read_all
 from prewarm.catalog import Catalog
@@ -43,7 +44,7 @@ class RunOptions:
     Attributes:
         only: Names, or patterns such as ``analyst-*``; what they extend is included. None means all.
         force: Whether to capture what is there already; with ``only``, those alone.
-        jobs: Captures at a time; ``None``: one more than processors, at most four.
+        jobs: Captures or pulls at a time; ``None``: one more than processors for captures, at most four.
         platform: ``os/arch``; ``None`` means this machine's.
         fail_fast: Whether a failure keeps what has not begun from beginning.
         backend: Instead of what the definitions say.
@@ -105,7 +106,13 @@ def build(
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
         source = None
         if options.registry is not None:
-            source = Pulls(registry=options.registry, home=home, note=heard.note, cancellation=cancellation)
+            source = Pulls(
+                registry=options.registry,
+                home=home,
+                note=heard.note,
+                cancellation=cancellation,
+                jobs=options.jobs or several.AT_A_TIME,
+            )
         prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force, source=source)
         credentials = read_all(prepared.to_capture, project=project.directory, environment=environment)
         catalog.add_lock_file(path.absolute(), project.namespace)

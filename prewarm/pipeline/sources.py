@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from prewarm.backends.base import Backend, Presence, Probe
 from prewarm.backends.travel import TravelsByRegistry
 from prewarm.cancellation import Cancellation
+from prewarm.capture import several
 from prewarm.catalog.keylock import holding, key_lock
 from prewarm.catalog.records import Place
 from prewarm.errors import InterruptedBuildError, TemplateCorruptError, UnsupportedOptionError
 from prewarm.home import Home
 from prewarm.plan import Action, Found, PlanItem, Reason
+
+PULL: Final = "pull"
 
 
 class Source(Protocol):
@@ -33,15 +37,20 @@ class Offers:
     """A registry that is only asked what it has."""
 
     registry: str
+    jobs: int = several.AT_A_TIME
 
     def look(self, namespace: str, wanted: Sequence[tuple[Backend, PlanItem]]) -> Mapping[Place, Found]:
         """Say what a build could pull."""
-        there = Probe(presence=Presence.PRESENT, detail=self.registry)
-        return {
-            item.place: Found(probe=there, in_registry=True)
-            for backend, item in wanted
-            if _travels(backend).offers(namespace, item.place.key, self.registry)
-        }
+        there = Found(probe=Probe(presence=Presence.PRESENT, detail=self.registry), in_registry=True)
+
+        def asked(one: tuple[Backend, PlanItem]) -> Found | None:
+            backend, item = one
+            return there if _travels(backend).offers(namespace, item.place.key, self.registry) else None
+
+        cancellation = Cancellation()
+        found = _several(wanted, asked, jobs=self.jobs, cancellation=cancellation, note=lambda _: None)
+        cancellation.check()
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +62,25 @@ class Pulls:
         home: Where locks are: nobody else captures meanwhile what is pulled.
         note: Hears what is pulled, and whom it waits for.
         cancellation: Stops it; what is not there by then is for the capture to report.
+        jobs: How many at a time.
     """
 
     registry: str
     home: Home
     note: Callable[[str], None] = field(repr=False)
     cancellation: Cancellation = field(repr=False)
+    jobs: int = several.AT_A_TIME
 
     def look(self, namespace: str, wanted: Sequence[tuple[Backend, PlanItem]]) -> Mapping[Place, Found]:
-        """Pull what the registry has."""
-        found: dict[Place, Found] = {}
-        try:
-            for backend, item in wanted:
-                self.cancellation.check()
-                if _travels(backend).offers(namespace, item.place.key, self.registry):
-                    found[item.place] = self._pull(namespace, backend, item)
-        except (KeyboardInterrupt, InterruptedBuildError):
-            self.cancellation.cancel()
-        return found
+        """Pull what the registry has; one that fails does not keep the others from coming."""
+
+        def pulled(one: tuple[Backend, PlanItem]) -> Found | None:
+            backend, item = one
+            if not _travels(backend).offers(namespace, item.place.key, self.registry):
+                return None
+            return self._pull(namespace, backend, item)
+
+        return _several(wanted, pulled, jobs=self.jobs, cancellation=self.cancellation, note=self.note)
 
     def _pull(self, namespace: str, backend: Backend, item: PlanItem) -> Found:
         key = item.place.key
@@ -86,6 +96,7 @@ class Pulls:
                 if probe.presence is Presence.PRESENT:
                     return Found(ref=known, probe=probe)
             self.note(f"'{item.name}' ({key.short}) is pulled from {self.registry}")
+            began = time.monotonic()
             try:
                 ref = _travels(backend).fetch(namespace, key, self.registry, lambda _: self.cancellation.check())
             except TemplateCorruptError as error:
@@ -93,10 +104,35 @@ class Pulls:
             if ref is None:
                 return Found()
             (probe,) = backend.probe([(key, ref)])
-        usable = probe.presence is Presence.PRESENT
-        return Found(
-            ref=ref, probe=Probe(presence=probe.presence, detail=self.registry) if usable else probe, in_registry=True
-        )
+        if probe.presence is not Presence.PRESENT:
+            return Found(ref=ref, probe=probe, in_registry=True)
+        there = Probe(presence=Presence.PRESENT, detail=self.registry)
+        return Found(ref=ref, probe=there, in_registry=True, seconds={PULL: time.monotonic() - began})
+
+
+def _several(
+    wanted: Sequence[tuple[Backend, PlanItem]],
+    work: Callable[[tuple[Backend, PlanItem]], Found | None],
+    *,
+    jobs: int,
+    cancellation: Cancellation,
+    note: Callable[[str], None],
+) -> dict[Place, Found]:
+    """Do it for each key once, several at a time; the first error is raised when all have ended, the others are noted."""
+    firsts = list({item.place: (backend, item) for backend, item in reversed(wanted)}.values())[::-1]
+    found: dict[Place, Found] = {}
+    errors: dict[str, Exception] = {}
+    for (_, item), done in zip(firsts, several.each(firsts, work, jobs=jobs, cancellation=cancellation), strict=True):
+        if done.value is not None:
+            found[item.place] = done.value
+        if done.error is not None and not isinstance(done.error, InterruptedBuildError):
+            errors.setdefault(str(done.error), done.error)
+    if errors:
+        first, *others = errors.values()
+        for error in others:
+            note(str(error))
+        raise first
+    return found
 
 
 def askable(items: Iterable[PlanItem], asked: AbstractSet[Place]) -> tuple[PlanItem, ...]:

@@ -212,8 +212,8 @@ class _Remote:
             digest = (event.get("aux") or {}).get("Digest") or digest
             status = str(event.get("status", ""))
             moved = moved or status in {"Pushed", "Pull complete", "Download complete"}
-            if status and not event.get("progressDetail"):
-                hear(f"{event['id']}: {status}" if "id" in event else status)
+            line = f"{event['id']}: {status}" if "id" in event else status
+            hear("" if event.get("progressDetail") else line)
         return _Moved(moved=moved, digest=digest)
 
     def _refused(self, detail: str, *, code: int | None = None, way: str | None = None) -> PrewarmError:
