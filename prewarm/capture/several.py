@@ -16,7 +16,7 @@ from prewarm.cancellation import Cancellation
 from prewarm.errors import InterruptedBuildError
 
 AT_A_TIME: Final = 4
-_GRACE_S: Final = 10.0
+_GRACE_S: Final = 5.0
 _TICK_S: Final = 0.1
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
@@ -43,7 +43,7 @@ def each(
     """Do something for all items; an outcome for each, in their order.
 
     Ctrl-C (``KeyboardInterrupt`` in the calling thread) cancels and is not raised: ``cancellation`` says so. What then
-    does not end within ten seconds, because somebody far away does not answer, is left behind.
+    does not end within five seconds, because somebody far away does not answer, is left behind.
 
     Args:
         items: What to do it for.

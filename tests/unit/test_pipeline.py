@@ -872,3 +872,19 @@ def test_nothing_to_do_costs_next_to_nothing(shop):
         took.append(time.perf_counter() - began)
     assert set(statuses(report).values()) == {"reused"}
     assert min(took) < 0.25  # 50 ms on an idle machine; other tests run beside this one.
+
+
+def test_a_lock_file_keeps_the_words_of_another_machine_for_the_same_template(shop):
+    workshop = shop(define("a", "mark a"))
+    workshop.build()
+    written = json.loads(workshop.lock.read_text())
+    here = dict(written["templates"][0]["ref"]["value"])
+
+    def said(**changes):
+        written["templates"][0]["ref"]["value"] = here | changes
+        workshop.lock.write_text(json.dumps(written))
+        workshop.build()
+        return lockfile.read(workshop.lock).entries[0].ref.value
+
+    assert said(content="c") == here | {"content": "c"}
+    assert said(content="c", identity="elsewhere") == here

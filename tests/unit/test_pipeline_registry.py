@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -187,3 +188,39 @@ def test_a_backend_without_registries_is_named_before_anything_runs(tmp_path):
     assert (workshop.ran, workshop.lock.exists()) == ([], False)
     with pytest.raises(UnsupportedOptionError):
         workshop.plan(registry=REGISTRY)
+
+
+def test_a_pull_has_its_seconds_in_the_report(shop):
+    workshop = elsewhere(shop(define("a", "mark a")))
+    (report,) = workshop.build(registry=REGISTRY).templates
+    assert set(report.to_json()["seconds"]) == {"pull"}
+
+
+def test_what_can_be_pulled_is_pulled_at_a_time(shop):
+    workshop = elsewhere(shop(define("a", "mark a"), define("b", "mark b"), define("c", "mark c")))
+    together, fetch = threading.Barrier(3, timeout=10), workshop.backend.fetch
+
+    def fetch_together(*arguments):
+        together.wait()
+        return fetch(*arguments)
+
+    workshop.backend.fetch = fetch_together
+    assert set(reasons(workshop.build(registry=REGISTRY)).values()) == {"found in registry"}
+
+
+def test_a_pull_that_fails_does_not_keep_the_others_from_coming(shop):
+    workshop = elsewhere(shop(define("a", "mark a"), define("b", "mark b"), define("c", "mark c")))
+    backend, fetch = workshop.backend, workshop.backend.fetch
+    refused = []
+
+    def refuse_one(namespace, key, registry, hear):
+        if not refused:
+            refused.append(key)
+            raise BackendUnavailableError("the registry refuses: denied")
+        return fetch(namespace, key, registry, hear)
+
+    backend.fetch = refuse_one
+    with pytest.raises(BackendUnavailableError, match="denied"):
+        workshop.build(registry=REGISTRY)
+    assert len(backend.fetched) == 2
+    assert workshop.ran == []
