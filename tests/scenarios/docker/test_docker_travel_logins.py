@@ -3,6 +3,7 @@
 import base64
 import json
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -243,3 +244,22 @@ def test_what_is_no_name_of_a_registry_is_refused(story, name):
     failed = say(story, "push", name, code=2)
     assert "hint: " in failed.stderr
     assert_nothing_of_the_password(story)
+
+
+@pytest.mark.parametrize("command", [("pull",), ("push",), ("build", "--from")])
+def test_ctrl_c_ends_what_waits_for_a_registry_that_says_nothing(story, command):
+    say(story, "build")
+    if command[0] != "push":
+        story.forget()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        running = story.start(*command, f"127.0.0.1:{silent.getsockname()[1]}")
+        asked, _ = silent.accept()
+        with asked:
+            running.send_signal(signal.SIGINT)
+            _, stderr = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert "interrupted" in stderr
+    assert "Traceback" not in stderr
