@@ -14,8 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+from bridge import Bridge
+from engines import containerd_engine
 
 from prewarm.backends.capturing import Presence
+from prewarm.backends.context import BackendContext
 from prewarm.backends.docker import DockerBackend
 from prewarm.definition.model import ImageBase
 from prewarm.errors import SessionGoneError
@@ -152,3 +155,44 @@ class TestSessionsOnPodman(Harness):
 
         assert not finding.ok
         assert "BUILDX_BUILDER" in finding.hint
+
+
+@pytest.fixture
+def builder(tmp_path, absent):
+    """The settings of a builder that is in no engine of the test: another's BuildKit, over the network."""
+    if "DOCKER_CONFIG" not in os.environ:
+        absent("docker", "DOCKER_CONFIG is not set; see ci/services.sh")
+    config = tmp_path / "config"
+    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
+    with containerd_engine(tmp_path) as lender, Bridge(lender["DOCKER_HOST"].removeprefix("unix://")) as bridge:
+        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
+        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
+        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+
+
+def test_a_builder_elsewhere_captures_for_podman(podman, builder, tmp_path):
+    settings = {**os.environ, **builder, "DOCKER_HOST": podman}
+    container = docker("create", BUSYBOX, "none").stdout.decode().strip()
+    exported = docker("export", container).stdout
+    docker("rm", container)
+    docker("import", "-", "builder-base:1", settings=settings, content=exported)
+    backend = DockerBackend(BackendContext(home=tmp_path / "home", environment=settings))
+    base = backend.resolve_base(
+        ImageBase(reference="builder-base:1"), project=tmp_path, platform=host_platform(), sha256=str
+    )
+    request = capture_request(base, shell("echo one > /one"), shell("cat /one > /two"), env={"PATH": "/bin"})
+
+    assert backend.check().ok
+    with backend.capture(request, RecordingObserver()) as staged:
+        staged.publish()
+    (found,) = backend.probe([(request.key, staged.ref)])
+    backend.remove(staged.ref)
+    backend.close()
+
+    assert found.presence is Presence.PRESENT
+
+
+def docker(*arguments, settings=None, content=b""):
+    """Run Docker's own command line."""
+    environment = {**os.environ, **(settings or {})}
+    return subprocess.run(["docker", *arguments], env=environment, input=content, check=True, capture_output=True)
