@@ -16,6 +16,7 @@ import pytest
 
 from prewarm.backends.context import BackendContext
 from prewarm.backends.docker import DockerBackend
+from prewarm.backends.travel import Traveller
 from prewarm.definition.model import ImageBase
 from prewarm.errors import BackendUnavailableError
 from prewarm.machine import host_platform
@@ -103,6 +104,16 @@ class Core(Harness):
 
         assert session.files.read("/workspace/deep/down") == data
         assert [entry.path for entry in session.files.list("/workspace/deep")] == ["/workspace/deep/down"]
+
+    def test_a_template_goes_there_in_an_archive(self, place, tmp_path):
+        captured = place.capture(shell("head -c 3000000 /dev/urandom > /workspace/many"))
+        traveller = Traveller(namespace=place.namespace, key=captured.key, ref=captured.ref)
+        place.backend.export_templates([traveller], tmp_path / "one.tar")
+        place.backend.remove(captured.ref)
+
+        assert place.backend.import_templates(tmp_path / "one.tar") == [captured.key]
+
+        assert place.text(place.open(captured), "wc -c < /workspace/many").strip() == "3000000"
 
     def test_a_command_that_is_let_go_of_holds_no_thread(self, place, session):
         import threading
