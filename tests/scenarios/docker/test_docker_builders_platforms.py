@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import urllib.request
 import uuid
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import foreign
 import pytest
+from bridge import Bridge
 from rootfs import busybox_archive
 
 import prewarm
@@ -182,6 +184,32 @@ def test_an_archive_and_a_dockerfile_are_bases_of_the_platform_asked_for(story, 
     for platform in (NATIVE, foreign.PLATFORM):
         story.prewarm("build", "--platform", platform)
         assert architecture(story, platform) == platform
+
+
+def test_a_dockerfile_starts_from_what_its_registry_has_for_the_platform(story, base):
+    story.write("Dockerfile", f"FROM {base}\nENV FROM_DOCKERFILE=yes\n")
+    story.write("prewarm.yaml", PROJECT.replace("BASE", "{dockerfile: Dockerfile}").replace("STEPS", ""))
+
+    for platform in (NATIVE, foreign.PLATFORM):
+        story.prewarm("build", "--platform", platform)
+        assert architecture(story, platform) == platform
+    assert story.inside("one", "sh", "-c", "echo $FROM_DOCKERFILE") == "yes\n"
+
+
+def test_a_builder_elsewhere_captures_for_another_platform(story, busybox, containerd, tmp_path):
+    story.project.joinpath("root.tar").write_bytes(busybox_archive(busybox))
+    story.write("prewarm.yaml", PROJECT.replace("BASE", "{rootfs: root.tar}").replace("STEPS", ""))
+    config = tmp_path / "docker-config"
+    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
+    with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
+        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
+        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
+        settings = {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+        story.prewarm("build", "--platform", foreign.PLATFORM, **settings)
+        story.write("prewarm.yaml", PROJECT.replace("BASE", "{rootfs: root.tar}").replace("STEPS", "{run: uname}"))
+        failed = story.prewarm("build", "--platform", foreign.PLATFORM, code=5, **settings)
+
+    assert "the builder cannot run programs of linux/arm64" in failed.stderr
 
 
 @pytest.fixture
