@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from prewarm.cli import _inside, _names, _output
 from prewarm.cli._group import command
 from prewarm.cli._inside import inside
+from prewarm.cli._interrupts import held_back
 from prewarm.cli._options import FILE, HOME, invocation
 from prewarm.session import open_session
 
@@ -47,16 +50,16 @@ def _open(  # noqa: PLR0913 - click's way to hand over options.
     """
     run = invocation()
     what = inside(argv=argv, user=user, workdir=workdir, env=env, tty=tty, no_stdin=no_stdin)
-    session = open_session(
-        name, key=key, lock=run.lock_path(), home=run.home.path, environment=run.environment, network=network
-    )
     kept = key is not None if keep is None else keep
-    try:
+    with contextlib.ExitStack() as stack:
+        with held_back():
+            session = open_session(
+                name, key=key, lock=run.lock_path(), home=run.home.path, environment=run.environment, network=network
+            )
+            stack.callback(session.close, **({"keep": True} if kept else {"remove": True}))
         run.exit_code = _inside.run(session, what, environment=run.environment)
         if kept and key is None:
             _output.talk(f"kept; find it again with: prewarm exec {session.key} -- COMMAND")
-    finally:
-        session.close(keep=True) if kept else session.close(remove=True)
 
 
 COMMAND: click.Command = _open

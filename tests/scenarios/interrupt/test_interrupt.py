@@ -80,6 +80,17 @@ def _put_hook_in(story, timeout):
     story.write("prewarm.yaml", f"{head}      - {{python: 'hooks:run', timeout: {timeout}}}\n")
 
 
+def test_an_interrupt_while_a_session_is_opened_leaves_none_behind(story):
+    story.build("--only", "quick")
+    for delay in range(16):
+        opening = story.start("open", "quick", "--", "sleep", "300")
+        time.sleep(0.08 + 0.02 * delay)
+        os.kill(opening.pid, signal.SIGINT)
+        opening.communicate(timeout=30)
+        assert opening.returncode in {130, -signal.SIGINT}
+        assert json.loads(story.prewarm("sessions", "--json").stdout)["sessions"] == []
+
+
 def test_impatience_leaves_one_answer_and_one_exit_code(story):
     for delay in range(8):
         builder = story.start("build", "--json", "--force")
