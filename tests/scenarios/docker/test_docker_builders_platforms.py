@@ -46,9 +46,9 @@ def story(docker_story):
 def busybox(absent):
     """A busybox of another platform."""
     if os.uname().machine != "x86_64":
-        absent("docker", "these stories are told on amd64")
+        absent("amd64", "these stories are told on such a machine")
     if (found := foreign.busybox()) is None:
-        absent("docker", "Debian's busybox for arm64 cannot be fetched")
+        absent("arm64", "Debian's busybox for it cannot be fetched")
     return found
 
 
@@ -71,6 +71,13 @@ def base(story, busybox, registry, tmp_path):
     yield f"{name}:both"
     if left := story.docker("images", "-q", "--no-trunc", name):
         story.docker("rmi", "--force", *set(left.split()))
+
+
+@pytest.fixture
+def unemulated(absent):
+    """A kernel that cannot run arm64 programs."""
+    if Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+        absent("unemulated", "this kernel has an emulator of arm64 already")
 
 
 def address(name, tag):
@@ -133,7 +140,7 @@ def test_a_sandbox_of_another_platform_alone_is_not_opened_here(story, base):
     assert foreign.PLATFORM in failed.stderr
 
 
-def test_what_cannot_run_here_is_neither_opened_nor_verified(story, base):
+def test_what_cannot_run_here_is_neither_opened_nor_verified(story, base, unemulated):
     project = PROJECT.replace("BASE", base).replace("STEPS", "")
     story.write("prewarm.yaml", project)
     story.prewarm("build", "--platform", foreign.PLATFORM)
@@ -149,7 +156,7 @@ def test_what_cannot_run_here_is_neither_opened_nor_verified(story, base):
     assert "no session opens from it" in failed.stderr
 
 
-def test_a_step_of_another_platform_that_cannot_run_is_told_with_the_way_out(story, base):
+def test_a_step_of_another_platform_that_cannot_run_is_told_with_the_way_out(story, base, unemulated):
     story.write("prewarm.yaml", PROJECT.replace("BASE", base).replace("STEPS", "{run: uname -m}"))
 
     failed = story.prewarm("build", "--platform", foreign.PLATFORM, code=5)
@@ -196,7 +203,7 @@ def test_a_dockerfile_starts_from_what_its_registry_has_for_the_platform(story, 
     assert story.inside("one", "sh", "-c", "echo $FROM_DOCKERFILE") == "yes\n"
 
 
-def test_a_builder_elsewhere_captures_for_another_platform(story, busybox, containerd, tmp_path):
+def test_a_builder_elsewhere_captures_for_another_platform(story, busybox, containerd, tmp_path, unemulated):
     story.project.joinpath("root.tar").write_bytes(busybox_archive(busybox))
     story.write("prewarm.yaml", PROJECT.replace("BASE", "{rootfs: root.tar}").replace("STEPS", ""))
     config = tmp_path / "docker-config"
@@ -213,18 +220,18 @@ def test_a_builder_elsewhere_captures_for_another_platform(story, busybox, conta
 
 
 @pytest.fixture
-def emulated(tmp_path, absent):
+def emulated(unemulated, tmp_path, absent):
     """A kernel that runs arm64 programs by an emulator, for as long as the test takes."""
-    if os.getuid() != 0 or Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
-        absent("docker", "an emulator of the test's own needs root, and that there is none yet")
+    if os.getuid() != 0:
+        absent("emulator", "one of the test's own needs root")
     program = foreign.emulator()
     if program is None:
-        absent("docker", "Debian's emulator cannot be fetched")
+        absent("emulator", "Debian's cannot be fetched")
     try:
         context = foreign.emulated(program, tmp_path / "binfmt")
         context.__enter__()
     except (OSError, subprocess.CalledProcessError) as error:
-        absent("docker", f"the kernel takes no emulator: {error}")
+        absent("emulator", f"the kernel takes none: {error}")
     yield
     context.__exit__(None, None, None)
 
