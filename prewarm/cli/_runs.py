@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -64,8 +65,15 @@ def show(report: Report, run: Invocation, *, told: AbstractSet[str] = frozenset(
         _output.failure(Failure.of(_INTERRUPTED, name="", redact=str))
     for template in report.templates:
         if template.status is Status.FAILED and template.error is not None:
-            _output.failure(template.error)
+            _output.failure(_named(template.error, template.name))
     run.exit_code = report.exit_code
+
+
+def _named(failure: Failure, name: str) -> Failure:
+    """Let an error that does not say whose it is say so."""
+    if f"'{name}'" in failure.message:
+        return failure
+    return replace(failure, message=f"sandbox '{name}': {failure.message}")
 
 
 def add_summary(report: Report, path: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_seed_where_every_session_has_something_else_is_refused(story):
     for place in ("/run", "/var/run"):
         story.write("prewarm.yaml", text % place)
         refused = story.prewarm("build", code=5)
-        assert f"error: seed {place}/x would not be in the template" in refused.stderr
+        assert f"error: sandbox 'a': seed {place}/x would not be in the template" in refused.stderr
         assert "hint: choose another place for it" in refused.stderr
     story.write("prewarm.yaml", text % "/proc")
     assert "prewarm.yaml:4:3: sandbox 'a': a seed at /proc/x would not be" in story.prewarm("build", code=2).stderr
