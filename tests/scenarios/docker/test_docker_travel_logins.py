@@ -6,16 +6,12 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
-import time
 import uuid
 from pathlib import Path
 
 import pytest
+from locked import ANSWERS, ENCODED, PASSWORD, USER, configure, write_helper
 
-USER, PASSWORD = "warden", "correct-horse-battery-9127"
-ENCODED = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuumdELM49ZUx6VGUjAswfoOpUIpKjSvIO\n"
 PROJECT = """\
 version: 1
 namespace: story-docker-logins
@@ -26,47 +22,6 @@ sandboxes:
     build: {network: none}
     bootstrap: [{run: 'echo one > /workspace/one'}]
 """
-HELPER = """\
-#!/bin/sh
-read -r server
-echo "$1 $server" >> '%s'
-%s
-"""
-ANSWERS = f'''printf '{{"ServerURL": "%s", "Username": "warden", "Secret": "{PASSWORD}"}}' "$server"'''
-
-
-@pytest.fixture(scope="module")
-def locked(tmp_path_factory, absent):
-    """A registry of our own that wants a login."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        absent("registry", "docker-registry is not installed; see ci/services.sh")
-    directory = tmp_path_factory.mktemp("locked")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    (directory / "htpasswd").write_text(HTPASSWD)
-    settings = {
-        "version": 0.1,
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
-        "http": {"addr": address},
-        "auth": {"htpasswd": {"realm": "prewarm-test", "path": str(directory / "htpasswd")}},
-    }
-    (directory / "registry.yml").write_text(json.dumps(settings))
-    with (directory / "log").open("wb") as log:
-        served = subprocess.Popen([program, "serve", str(directory / "registry.yml")], stdout=log, stderr=log)
-    try:
-        host, _, port = address.partition(":")
-        for _ in range(100):
-            with socket.socket() as knock:
-                if knock.connect_ex((host, int(port))) == 0:
-                    break
-            time.sleep(0.1)
-        yield address
-    finally:
-        served.terminate()
-        served.wait(20)
 
 
 @pytest.fixture
@@ -84,21 +39,6 @@ def story(docker_story, tmp_path):
 @pytest.fixture
 def where(locked):
     return f"{locked}/{uuid.uuid4().hex[:8]}"
-
-
-def configure(story, **settings):
-    (Path(story.environment["DOCKER_CONFIG"]) / "config.json").write_text(json.dumps(settings))
-
-
-def write_helper(story, tmp_path, answer):
-    """Put a credential helper on the path; what it is asked is written down."""
-    programs, asked = tmp_path / "programs", tmp_path / "asked"
-    programs.mkdir()
-    helper = programs / "docker-credential-vault"
-    helper.write_text(HELPER % (asked, answer))
-    helper.chmod(0o755)
-    story.environment["PATH"] = f"{programs}:{story.environment['PATH']}"
-    return asked
 
 
 def say(story, *arguments, **options):
@@ -254,6 +194,7 @@ def test_ctrl_c_ends_what_waits_for_a_registry_that_says_nothing(story, command)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
+        silent.settimeout(60)
         running = story.start(*command, f"127.0.0.1:{silent.getsockname()[1]}")
         asked, _ = silent.accept()
         with asked:
