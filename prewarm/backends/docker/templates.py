@@ -104,13 +104,15 @@ def list_templates(engine: Engine, namespace: str | None) -> list[TemplateRecord
     records = []
     for image in _images(engine, {"label": labels}):
         key, space = TemplateKey(image["Labels"][LABEL_KEY]), image["Labels"][LABEL_NAMESPACE]
-        if published_tag(space, key) in (image.get("RepoTags") or ()):
+        if published_tag(space, key) not in (image.get("RepoTags") or ()):
+            continue
+        if (found := facts(engine, image["Id"])) is not None:
             records.append(
                 TemplateRecord(
                     namespace=space,
                     name=image["Labels"][LABEL_NAME],
                     key=key,
-                    ref=ref_of(image["Id"], space, key),
+                    ref=ref_of(image["Id"], space, key, content=found.content),
                     size=max(0, int(image.get("Size") or 0) - int(image["Labels"].get(LABEL_BASE_BYTES) or 0)),
                 )
             )
