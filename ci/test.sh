@@ -3,7 +3,7 @@
 #
 # Under root (a container, CI) what is missing is installed and a private Docker engine is started and stopped again.
 # As an ordinary user nothing is installed and nothing started: what is absent skips, and says so.
-# With CI=true (or PREWARM_REQUIRE set) an absent service is a failure.
+# Under root, and of what PREWARM_REQUIRE names, an absent service is a failure.
 set -euo pipefail
 # Whoever starts this in the background has SIGINT ignored, and so would every program that a test interrupts.
 [ -n "${PREWARM_TEST_SIGNALS:-}" ] || PREWARM_TEST_SIGNALS=default exec env --default-signal=INT,QUIT "$0" "$@"
@@ -13,25 +13,42 @@ cd "$(dirname "$0")/.."
 export PREWARM_TEST_CACHE=${PREWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/prewarm-tests}
 mkdir -p "$PREWARM_TEST_CACHE"
 
-require=()
-if [ "$(id -u)" = 0 ]; then
-  ci/packages.sh
-  ci/services.sh up
-  trap 'ci/services.sh down' EXIT
-  eval "$(ci/services.sh env)"
-  for name in ${PREWARM_REQUIRE:-local docker registry busybox}; do require+=(--require "$name"); done
-elif [ -n "${PREWARM_REQUIRE:-}" ]; then
-  for name in $PREWARM_REQUIRE; do require+=(--require "$name"); done
+require() { [ $# -eq 0 ] || printf -- '--require=%s\n' "$@"; }
+
+if [ "$(id -u)" != 0 ]; then
+  ci/check.sh "$venv"
+  "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults $(require ${PREWARM_REQUIRE:-}) "$@"
+  exit
+fi
+ci/packages.sh
+ci/services.sh up
+trap 'ci/services.sh down' EXIT
+eval "$(ci/services.sh env)"
+required=${PREWARM_REQUIRE:-local docker registry busybox}
+if [ $# -gt 0 ]; then
+  "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults $(require $required) "$@"
+  exit
 fi
 
-ci/check.sh "$venv"
-if [ "$(id -u)" = 0 ] && [ $# -eq 0 ]; then
-  # The wheel's own test runs every scenario once more; here the ordinary user does that, from the built wheel.
-  "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${require[@]}" \
-    --ignore tests/scenarios/test_wheel.py
-  ci/user.sh "$venv" tests/unit/test_local_*.py tests/unit/test_security_*.py tests/contract/test_local.py tests/scenarios tests/faults \
-    --ignore tests/scenarios/test_wheel.py --ignore tests/scenarios/docker --ignore tests/faults/test_docker_engine.py \
-    --deselect tests/faults/test_killed_builders.py::test_a_builder_killed_at_random_moments_leaves_no_wrong_template
-else
-  "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${require[@]}" "$@"
-fi
+# Two lanes at once, which mostly wait: what asks the engine, and the rest, which must do without one.
+engine=(tests/unit/test_docker_*.py tests/contract/test_docker*.py tests/scenarios/docker tests/faults/test_docker_engine.py)
+# The wheel's own test runs every scenario once more; here the ordinary user does that, from the built wheel.
+rest=(--ignore tests/scenarios/test_wheel.py "${engine[@]/#/--ignore=}")
+lane=$(mktemp)
+# A job in the background has SIGINT ignored.
+env --default-signal=INT,QUIT "$venv/bin/python" -m pytest "${engine[@]}" $(require $required) >"$lane" 2>&1 </dev/null &
+engine_lane=$!
+trap 'kill -INT "$engine_lane" 2>/dev/null && wait "$engine_lane"; rm -f "$lane"; ci/services.sh down' EXIT
+
+status=0
+without_engine() { env -u DOCKER_HOST -u DOCKER_CONFIG "$@" || status=$?; }
+without_engine ci/check.sh "$venv"
+without_engine "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${rest[@]}" \
+  $(require local busybox)
+without_engine ci/user.sh "$venv" tests/unit/test_local_*.py tests/unit/test_security_*.py tests/contract/test_local.py \
+  tests/scenarios tests/faults "${rest[@]}" \
+  --deselect tests/faults/test_killed_builders.py::test_a_builder_killed_at_random_moments_leaves_no_wrong_template
+wait "$engine_lane" || status=$?
+echo "== with the engine =="
+cat "$lane"
+exit "$status"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from prewarm.backends.docker.endpoint import config_directory
+from prewarm.backends.logins import config_directory
 from prewarm.errors import BackendUnavailableError
 
 OWN: Final = "docker"

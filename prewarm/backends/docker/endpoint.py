@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from prewarm.backends.logins import config_directory
 from prewarm.errors import BackendUnavailableError
 
 DEFAULT_URL: Final = "unix:///var/run/docker.sock"
@@ -35,13 +36,6 @@ class Endpoint:
     @property
     def tls(self) -> bool:
         return self.ca_cert is not None
-
-
-def config_directory(environment: Mapping[str, str]) -> Path:
-    """Give the directory of Docker's own configuration."""
-    if chosen := environment.get("DOCKER_CONFIG"):
-        return Path(chosen)
-    return Path(environment.get("HOME") or Path.home()) / ".docker"
 
 
 def find(environment: Mapping[str, str]) -> Endpoint:

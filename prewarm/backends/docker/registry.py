@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, held, is_of
-from prewarm.backends.docker.logins import login, registry_host
 from prewarm.backends.docker.names import (
     LABEL_KEY,
     LABEL_NAMESPACE,
@@ -18,6 +17,7 @@ from prewarm.backends.docker.names import (
     repository,
 )
 from prewarm.backends.docker.templates import untag
+from prewarm.backends.logins import login, registry_host
 from prewarm.backends.travel import Traveller
 from prewarm.errors import (
     BackendUnavailableError,

@@ -65,7 +65,7 @@ class LocalBackend:
     def __init__(self, context: BackendContext) -> None:
         identity = identity_of_this_process()
         self._home = context.home
-        self._search = context.environment.get("PATH")
+        self._environment = context.environment
         self.store = Store(context.home, single_owner=not identity.many)
         self._templates = Templates(self.store)
         self._sessions = Sessions(self.store, self._templates, self._machine, self._hierarchy)
@@ -98,7 +98,7 @@ class LocalBackend:
     def resolve_base(self, base: Base, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
         from prewarm.backends.local import resolving
 
-        return resolving.resolve(base, project=project, platform=platform, sha256=sha256)
+        return resolving.resolve(base, project=project, platform=platform, sha256=sha256, environment=self._environment)
 
     def capture(self, request: CaptureRequest, observer: CaptureObserver) -> AbstractContextManager[StagedTemplate]:
         from prewarm.backends.local.bases import Bases
@@ -106,7 +106,7 @@ class LocalBackend:
         from prewarm.backends.local.litter import Cleaner
 
         self.store.ensure()
-        bases = Bases(self.store, self._templates)
+        bases = Bases(self.store, self._templates, self._environment)
         cleaner = Cleaner(self.store, self._templates, self._sessions)
         return Maker(self.store, self._templates, bases, self._machine(), cleaner).capture(request, observer)
 
@@ -164,7 +164,7 @@ class LocalBackend:
         """
         with self._guard:
             if self._known_machine is None:
-                nsenter = find_program("nsenter", self._search)
+                nsenter = find_program("nsenter", self._environment.get("PATH"))
                 if nsenter is None or os.uname().sysname != "Linux" or os.uname().machine not in MACHINES:
                     raise BackendUnavailableError(
                         "backend 'local' needs nsenter, on Linux", hint="run 'prewarm doctor' to see what is missing"

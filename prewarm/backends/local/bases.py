@@ -42,11 +42,13 @@ class Bases:
     Args:
         store: Where they are unpacked.
         templates: What another sandbox's template is found in.
+        environment: Says where Docker's credentials for registries are.
     """
 
-    def __init__(self, store: Store, templates: Templates) -> None:
+    def __init__(self, store: Store, templates: Templates, environment: Mapping[str, str]) -> None:
         self._store = store
         self._templates = templates
+        self._environment = environment
 
     def ground(self, base: ResolvedBase, host_paths: tuple[str, ...], staging: Staging) -> Ground:
         """Give what a base consists of, unpacking it if this has not been done yet.
@@ -75,7 +77,9 @@ class Bases:
                 )
             case images.KIND:
                 return self._unpacked(
-                    base, staging, lambda: images.unpack(base, staging.path, self._seal_into(staging))
+                    base,
+                    staging,
+                    lambda: images.unpack(base, staging.path, self._seal_into(staging), self._environment),
                 )
             case kind:
                 raise CaptureFailedError(f"backend 'local' knows no base of kind '{kind}'")

@@ -67,8 +67,15 @@ class Image:
     environment: Mapping[str, str]
 
 
-def resolve(reference: str, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
-    """Answer ``resolve_base`` for an image.
+def resolve(
+    reference: str,
+    *,
+    project: Path,
+    platform: str,
+    sha256: Callable[[Path], str],
+    environment: Mapping[str, str],
+) -> ResolvedBase:
+    """Answer ``resolve_base`` for an image; ``environment`` says where Docker's credentials for registries are.
 
     Raises:
         UnkeyableInputError: There is no such image, or none of this platform.
@@ -92,7 +99,7 @@ def resolve(reference: str, *, project: Path, platform: str, sha256: Callable[[P
         return ResolvedBase(digest=image.digest, description=f"{reference} ({image.digest[:19]})", value=value)
     from prewarm.backends.local import registry_images
 
-    name, digest = registry_images.resolve(reference, platform)
+    name, digest = registry_images.resolve(reference, platform, environment)
     return ResolvedBase(
         digest=digest,
         description=f"{reference} ({digest[:19]})",
@@ -113,7 +120,10 @@ def _path_and_tag(project: Path, rest: str) -> tuple[Path, str | None]:
 
 
 def unpack(
-    base: ResolvedBase, scratch: Path, seal: Callable[[Callable[[Path], None]], str]
+    base: ResolvedBase,
+    scratch: Path,
+    seal: Callable[[Callable[[Path], None]], str],
+    environment: Mapping[str, str],
 ) -> tuple[list[str], Mapping[str, str]]:
     """Turn an image into layers; give them, lowest first, and its variables.
 
@@ -121,6 +131,7 @@ def unpack(
         base: As ``resolve`` gave it.
         scratch: Where blobs may be put meanwhile.
         seal: Makes a layer of what it is told to fill a directory with.
+        environment: Says where Docker's credentials for registries are.
 
     Raises:
         CaptureFailedError: A blob is missing, damaged, or no archive.
@@ -128,7 +139,7 @@ def unpack(
     node = Node(base.value, "base")
     digest = node.get("manifest").text(_DIGEST)
     try:
-        with _source(node) as blobs:
+        with _source(node, environment) as blobs:
             image = manifest(blobs, digest)
             layers = []
             for blob in image.layers:
@@ -142,11 +153,11 @@ def unpack(
 
 
 @contextlib.contextmanager
-def _source(node: Node) -> Iterator[Blobs]:
+def _source(node: Node, environment: Mapping[str, str]) -> Iterator[Blobs]:
     if "registry" in node.object():
         from prewarm.backends.local import registry_images
 
-        with registry_images.opened(node.get("registry").text()) as repository:
+        with registry_images.opened(node.get("registry").text(), environment) as repository:
             yield repository
         return
     with opened(Path(node.get("path").text())) as layout:

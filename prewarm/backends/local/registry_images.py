@@ -1,6 +1,6 @@
 """Images of a registry, through the ``oras`` library: names resolved to digests, blobs fetched and checked.
 
-Needs the extra ``prewarm[registry]``. Credentials are those of Docker's own configuration, which the library reads.
+Needs the extra ``prewarm[registry]``. Credentials are Docker's own (``logins``).
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from prewarm.backends.local import images
+from prewarm.backends.logins import login
 from prewarm.errors import BackendUnavailableError, UnkeyableInputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HUB: Final = "docker.io"
 _HUB_SERVER: Final = "registry-1.docker.io"
 _NOT_FOUND: Final = 404
+_NO_LOGIN: Final = (401, 403)
 _OK: Final = 200
 _ANSWERS_WITHIN_S: Final = 30.0
 _MANIFESTS: Final = (
@@ -31,7 +33,7 @@ _MANIFESTS: Final = (
 _CHUNK: Final = 1024 * 1024
 
 
-def resolve(reference: str, platform: str) -> tuple[str, str]:
+def resolve(reference: str, platform: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """Give an image's name without tag, and the digest of its manifest for a platform.
 
     Raises:
@@ -40,7 +42,7 @@ def resolve(reference: str, platform: str) -> tuple[str, str]:
     """
     name, asked = split(reference)
     try:
-        with opened(name) as repository:
+        with opened(name, environment) as repository:
             digest = asked if asked.startswith("sha256:") else repository.digest_of(asked)
             return name, images.find(repository, digest, platform).digest
     except ValueError as error:
@@ -64,15 +66,16 @@ def split(reference: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def opened(name: str) -> Iterator[Repository]:
+def opened(name: str, environment: Mapping[str, str]) -> Iterator[Repository]:
     """Lend one repository of a registry, called ``registry/repository``.
 
     Raises:
-        BackendUnavailableError: ``oras`` is not installed.
+        BackendUnavailableError: ``oras`` is not installed, or Docker's credentials cannot be read.
     """
     host, _, path = name.partition("/")
+    known = login(environment, name)
     host = _HUB_SERVER if host == _HUB else host
-    registry = _registry(host)
+    registry = _registry(host, known)
     try:
         yield Repository(registry, host, path)
     finally:
@@ -137,16 +140,18 @@ class Repository:
         try:
             response = once(self._registry, url, "GET", headers={"Accept": _MANIFESTS}, stream=True)
         except requests.RequestException as error:
+            if isinstance(error, ValueError):  # Without a login, the library takes the name of a realm for an address.
+                raise self._refused() from error
             raise BackendUnavailableError(
                 f"registry {self._host} does not answer: {type(error).__name__}", hint="check the network and the name"
             ) from error
         except ValueError as error:
-            raise BackendUnavailableError(
-                f"registry {self._host} wants a login for {self._path}", hint="log in with 'docker login'"
-            ) from error
+            raise self._refused() from error
         with response:
             if response.status_code == _NOT_FOUND:
                 raise ValueError(f"{self._host} has no {self._path} {path.partition('/')[2][:19]}")
+            if response.status_code in _NO_LOGIN:
+                raise self._refused()
             if response.status_code != _OK:
                 raise BackendUnavailableError(
                     f"registry {self._host} answered {response.status_code} for {self._path}",
@@ -154,8 +159,14 @@ class Repository:
                 )
             yield response
 
+    def _refused(self) -> BackendUnavailableError:
+        return BackendUnavailableError(
+            f"registry {self._host} wants a login for {self._path}",
+            hint="log in with 'docker login', by a password or an access token",
+        )
 
-def _registry(host: str) -> Registry:
+
+def _registry(host: str, known: Mapping[str, str]) -> Registry:
     try:
         from oras.provider import Registry
     except ImportError as error:
@@ -165,6 +176,23 @@ def _registry(host: str) -> Registry:
         ) from error
     is_local = host.partition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}
     registry = Registry(hostname=host, insecure=is_local)
+    if "username" in known and _wants_password(registry, host):
+        registry.session.close()
+        registry = Registry(hostname=host, insecure=is_local, auth_backend="basic")
     registry.session.request = functools.partial(registry.session.request, timeout=_ANSWERS_WITHIN_S)
-    registry.auth.load_configs(registry.get_container(f"{host}/prewarm"))
+    if "username" in known:
+        registry.auth.set_basic_auth(known["username"], known["password"])
+    elif "registrytoken" in known:
+        registry.auth.set_token_auth(known["registrytoken"])
     return registry
+
+
+def _wants_password(registry: Registry, host: str) -> bool:
+    """Ask whether the password is for the registry itself; most want it at another place, which gives a token for it."""
+    import requests
+
+    try:
+        asked = registry.session.get(f"{registry.prefix}://{host}/v2/", timeout=_ANSWERS_WITHIN_S)
+    except requests.RequestException:  # Which the next question tells.
+        return False
+    return str(asked.headers.get("Www-Authenticate", "")).lower().startswith("basic")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prewarm.backends.local import host_base, images, rootfs
@@ -13,7 +13,14 @@ from prewarm.machine import host_platform
 from prewarm.request import ResolvedBase
 
 
-def resolve(base: Base, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
+def resolve(
+    base: Base,
+    *,
+    project: Path,
+    platform: str,
+    sha256: Callable[[Path], str],
+    environment: Mapping[str, str],
+) -> ResolvedBase:
     """Answer ``TemplateBackend.resolve_base``."""
     match base:
         case HostBase():
@@ -21,7 +28,7 @@ def resolve(base: Base, *, project: Path, platform: str, sha256: Callable[[Path]
         case RootfsBase():
             return _rootfs(base, project, sha256)
         case ImageBase(reference=reference):
-            return images.resolve(reference, project=project, platform=platform, sha256=sha256)
+            return images.resolve(reference, project=project, platform=platform, sha256=sha256, environment=environment)
         case DockerfileBase():
             raise UnsupportedOptionError(
                 "backend 'local' builds no Dockerfiles", hint="use backend 'docker', or a base image or archive"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from engines import containerd_engine
+from locked import locked_registry
 from stories import COMMAND, Story
 
 HERE = Path(__file__).parent
@@ -84,3 +85,12 @@ def containerd(tmp_path_factory, absent):
         absent("docker", "an engine of its own needs root, and ci/services.sh")
     with containerd_engine(tmp_path_factory.mktemp("containerd")) as settings:
         yield settings
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory, absent):
+    """A registry of our own that wants a login."""
+    with locked_registry(tmp_path_factory.mktemp("locked")) as address:
+        if address is None:
+            absent("registry", "docker-registry is not installed; see ci/services.sh")
+        yield address

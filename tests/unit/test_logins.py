@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from prewarm.backends.docker.logins import login, registry_host
+from prewarm.backends.logins import login, registry_host
 from prewarm.errors import BackendUnavailableError
 
 NAME = "registry.example.org/team/x"

@@ -1,6 +1,6 @@
 """Docker's own credentials for a registry: credential helpers first, then what 'docker login' wrote into ``config.json``.
 
-What is found goes to the engine and nowhere else: no error and no log shows a password, or what a helper wrote.
+What is found goes to the engine or the registry and nowhere else: no error and no log shows a password, or what a helper wrote.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
-from prewarm.backends.docker.endpoint import config_directory
 from prewarm.errors import BackendUnavailableError
 from prewarm.process import Command, find_program, run
 
@@ -22,6 +22,13 @@ _TOKEN_USER: Final = "<token>"  # noqa: S105 - what helpers name a token's user.
 # The protocol of helpers has no code for it: https://github.com/docker/docker-credential-helpers, credentials/error.go.
 _NONE_KNOWN: Final = b"credentials not found in native keychain"
 _TIMEOUT_S: Final = 60.0
+
+
+def config_directory(environment: Mapping[str, str]) -> Path:
+    """Give the directory of Docker's own configuration."""
+    if chosen := environment.get("DOCKER_CONFIG"):
+        return Path(chosen)
+    return Path(environment.get("HOME") or Path.home()) / ".docker"
 
 
 def registry_host(name: str) -> str:
