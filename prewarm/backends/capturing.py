@@ -83,6 +83,8 @@ class CaptureRequest:
         project: Where the project is; only a Dockerfile base needs it.
         replaces: Whether what is published under this key gives way to this capture: it was found unusable, or a new one
             was asked for. Otherwise who published first has won: ``publish`` adopts that, and ``ref`` is then its ref.
+        anew: Whether every step runs although the backend remembers what it did.
+        revalidate: Free text of the definition: what the backend remembers of steps run under another one does not count.
         buildkit: What is handed on to BuildKit; only for backends that have one.
         cancellation: To be handed to ``run_step``, and to whatever else of the capture may take long.
     """
@@ -103,6 +105,8 @@ class CaptureRequest:
     timeout_s: float
     project: Path
     replaces: bool = False
+    anew: bool = False
+    revalidate: str | None = None
     buildkit: BuildKitOptions | None = None
     cancellation: Cancellation = field(default_factory=Cancellation, repr=False)
 

@@ -207,6 +207,8 @@ class Builder:
             timeout_s=definition.build.timeout_s,
             project=self.project,
             replaces=replaces,
+            anew=work.item.reason is Reason.FORCED,
+            revalidate=definition.template.revalidate,
             buildkit=self.buildkit,
             cancellation=self.cancellation,
         )

@@ -192,7 +192,11 @@ NAMED: Final = click.option(
     shell_complete=_names.complete_sandboxes,
     help="Only these sandboxes. Can be given again.",
 )
-FORCE: Final = click.option("--force", is_flag=True, help="Capture again, also what could be reused.")
+FORCE: Final = click.option(
+    "--force",
+    is_flag=True,
+    help="Capture again, also what could be reused; every step runs, also one that a builder remembers.",
+)
 
 FROM: Final = click.option(
     "--from",

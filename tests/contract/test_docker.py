@@ -19,8 +19,6 @@ import pytest
 
 from prewarm.backends.capturing import Presence
 from prewarm.backends.docker import DockerBackend
-from prewarm.backends.docker import capture as capture_module
-from prewarm.backends.docker.buildkit import build
 from prewarm.backends.hosting import FileKind
 from prewarm.definition.model import ImageBase, Network, RootfsBase
 from prewarm.errors import (
@@ -35,7 +33,7 @@ from prewarm.errors import (
 )
 from prewarm.machine import host_platform
 from prewarm.testing import BackendContract, Harness
-from prewarm.testing.builders import hook, seed_file, shell
+from prewarm.testing.builders import hook, key_of, seed_file, shell
 from prewarm.testing.fakes import RecordingObserver
 
 SECRET = b"hunter2-4f1d9c"
@@ -189,18 +187,13 @@ class TestDockerCaptures(OnDocker):
         }
         assert not [name for name in names if name.startswith("run/")]
 
-    def test_two_fresh_captures_differ_in_the_times_of_files_and_in_nothing_else(self, place, monkeypatch):
-        # Nothing of the second may come from BuildKit's cache.
-        monkeypatch.setattr(
-            capture_module,
-            "build",
-            lambda what, **rest: build(dataclasses.replace(what, arguments=(*what.arguments, "--no-cache")), **rest),
-        )
+    def test_two_fresh_captures_differ_in_the_times_of_files_and_in_nothing_else(self, place):
         steps = (
             shell("mkdir -p deep/er && echo 1 > deep/er/file && ln -s deep link"),
             shell("rm /bin/vi; chmod 700 deep"),
         )
-        request = place.request(*steps, seeds=(seed_file("/workspace/seeded", b"a seed\n"),))
+        seeds = (seed_file("/workspace/seeded", b"a seed\n"),)
+        request = dataclasses.replace(place.request(*steps, seeds=seeds), anew=True)
         api = place.backend.engine.api
         found = []
         for _ in range(2):
@@ -225,6 +218,20 @@ class TestDockerCaptures(OnDocker):
         lines = [line for line in changed.observer.lines if "build cache" in line]
         assert len(lines) == 9
         assert "two" in changed.observer.lines
+
+    def test_steps_run_again_where_that_is_asked_for_and_where_the_text_that_counts_is_another(self, place):
+        request = place.request(shell("cat /proc/sys/kernel/random/uuid > id"))
+
+        def capture(**other):
+            captured = place.publish(dataclasses.replace(request, key=key_of(os.urandom(8).hex()), **other))
+            return place.text(place.open(captured), "cat id")
+
+        first = capture()
+        november = capture(revalidate="2026-11")
+        assert capture() == first
+        assert capture(revalidate="2026-11") == november != first
+        assert capture(revalidate='2026-12 "$x"\n') not in {first, november}
+        assert capture(anew=True) != first
 
     def test_the_image_says_what_it_is(self, place):
         captured = place.capture(shell("true"))

@@ -189,7 +189,10 @@ class _Capture:
                     total=len(request.steps),
                     seals=first + len(steps) > len(request.steps),
                     platform=request.platform,
-                    arguments=builders.arguments(self._handed_on, request.name, first),
+                    arguments=[
+                        *builders.arguments(self._handed_on, request.name, first),
+                        *(["--no-cache"] if request.anew else []),
+                    ],
                 ),
                 images={base: base},
             )

@@ -99,6 +99,7 @@ def values(
         "steps": [
             step_line(step, number, replace(place, account=find(step.user))) for number, step in enumerate(steps, first)
         ],
+        "revalidate": hashlib.sha256(request.revalidate.encode()).hexdigest() if request.revalidate else "",
         "user": request.user,
         "entrypoint": words_option(request.options.get("entrypoint")),
         "command": words_option(request.options.get("cmd")),

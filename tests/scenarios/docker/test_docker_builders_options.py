@@ -66,9 +66,13 @@ def cache():
 
 def captured(story, containerd, *options, **settings):
     """Capture with no step at hand; give what was said, and what the step wrote: another text each time that it runs."""
+    docker = {"env": {**os.environ, **settings}, "capture_output": True, "text": True}
+    listed = ["docker", "images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-options"]
+    if left := subprocess.run(listed, check=True, **docker).stdout.split():
+        subprocess.run(["docker", "rmi", "--force", *set(left)], check=True, **docker)
     prune = ["docker", "builder", "prune", "-af"]
     subprocess.run(prune, env={**os.environ, **containerd}, check=True, capture_output=True)
-    done = story.prewarm("build", "--force", "--json", *options, **settings)
+    done = story.prewarm("build", "--json", *options, **settings)
     return done.stdout + done.stderr, story.inside("one", "cat", "id", **settings)
 
 

@@ -27,7 +27,7 @@ def story(docker_story):
 
 def captured(story, *arguments, **settings):
     """Capture, and give what the step wrote: another text each time that it runs."""
-    story.prewarm("build", "--force", *arguments, **settings)
+    story.prewarm("build", *arguments, **settings)
     return story.inside("one", "cat", "/workspace/id", **settings)
 
 
