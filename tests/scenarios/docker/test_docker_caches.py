@@ -60,6 +60,7 @@ def test_a_step_comes_from_a_cache_that_an_earlier_build_wrote(story, containerd
     cached = captured(story, "--cache-from", source, **containerd)
     remove(containerd)
     alone = captured(story, **containerd)
+    remove(containerd)
 
     assert cached == written
     assert alone != written
