@@ -148,7 +148,7 @@ class Litter:
     """Something that a crash left behind: a half capture, a holder without a session, an unreferenced layer.
 
     Attributes:
-        description: What it is, for people.
+        description: What it is, for people; no two things have the same.
         size: Bytes, 0 if unknown.
         remove: Takes it away; taking away what is gone already is fine.
     """

@@ -266,6 +266,22 @@ def test_what_is_only_there_for_a_moment_is_litter_once_its_maker_is_dead(place,
     assert [path.exists() for path in mine + theirs] == [True, True, False, False]
 
 
+def test_no_two_pieces_of_litter_are_called_the_same(place, tmp_path):
+    place.capture(shell("true"))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for number in range(2):
+        (place.backend.store.templates / "unit" / f".a.json.{dead.pid}-1-0{number}").touch()
+        (tmp_path / "home" / f".prewarm-check.{dead.pid}-1-0{number}").mkdir()
+        with place.backend.store.staging() as staging:
+            kept = staging.path.rename(staging.path.with_name(f"kept{number}"))
+        (kept / "lock").touch()
+
+    found = [piece.description for piece in place.backend.litter()]
+
+    assert len(found) == len(set(found)) == 6
+
+
 def test_a_sandbox_that_nothing_knows_is_litter(place):
     session = place.open(place.capture(shell("true")))
     (record,) = place.backend.store.sessions.glob("*/holder")

@@ -81,7 +81,9 @@ class Cleaner:
         for path in self._store.path.parent.glob(f"{CHECK_PREFIX}*"):
             if is_orphan(path):
                 yield Litter(
-                    description="what a check was looking at", size=0, remove=functools.partial(remove_tree, path)
+                    description=f"what a check was looking at ({path.name.removeprefix(CHECK_PREFIX)})",
+                    size=0,
+                    remove=functools.partial(remove_tree, path),
                 )
         for path in self._half_written():
             yield Litter(description=f"a record half written ({path.name})", size=0, remove=self._later(_unlink, path))
