@@ -18,6 +18,7 @@ from prewarm.backends.base import Backend
 from prewarm.backends.travel import Stored, Traveller, TravelsByArchive, TravelsByCache, TravelsByRegistry
 from prewarm.cancellation import Cancellation
 from prewarm.capture import several
+from prewarm.catalog import meet_lock_file
 from prewarm.errors import (
     InterruptedBuildError,
     PrewarmError,
@@ -25,6 +26,7 @@ from prewarm.errors import (
     UnsupportedOptionError,
 )
 from prewarm.failure import Failure
+from prewarm.home import Home
 from prewarm.key import TemplateKey
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.machine import host_platform
@@ -82,7 +84,7 @@ def push(
     def move(backend: TravelsByRegistry, template: Traveller, said: Callable[[str], None]) -> bool:
         return backend.push(template, registry, said)
 
-    return _each(lock, only, choose, move, hear=hear, jobs=jobs, cancellation=stop)
+    return _each(lockfile.read(lock), only, choose, move, hear=hear, jobs=jobs, cancellation=stop)
 
 
 def pull(
@@ -91,17 +93,21 @@ def pull(
     *,
     only: Sequence[str],
     choose: Choose,
+    home: Home,
     hear: Callable[[str], None],
     jobs: int = several.AT_A_TIME,
     cancellation: Cancellation | None = None,
 ) -> Moves:
-    """Get the templates of a lock file from a registry; what is here already does not move. The rest is as ``push``."""
+    """Get the templates of a lock file from a registry; what is here already does not move. The rest is as ``push``.
+
+    The state directory takes note of the lock file, so that ``gc`` leaves there what it names.
+    """
     stop = cancellation or Cancellation()
 
     def move(backend: TravelsByRegistry, template: Traveller, said: Callable[[str], None]) -> bool:
         return backend.pull(template, registry, said)
 
-    return _each(lock, only, choose, move, hear=hear, jobs=jobs, cancellation=stop)
+    return _each(_met(lock, home), only, choose, move, hear=hear, jobs=jobs, cancellation=stop)
 
 
 def export(lock: Path, target: Path, *, only: Sequence[str], choose: Choose) -> Moves:
@@ -117,13 +123,23 @@ def export(lock: Path, target: Path, *, only: Sequence[str], choose: Choose) -> 
     return _all(entries, {template.key for template in travellers})
 
 
-def take_in(source: Path, *, backend: Backend) -> Sequence[TemplateKey]:
+def take_in(source: Path, *, backend: Backend, home: Home, lock: Path | None) -> Sequence[TemplateKey]:
     """Take templates in from an archive, each checked against its key.
+
+    Args:
+        source: The archive.
+        backend: Whose templates they are.
+        home: Takes note of the lock file, so that ``gc`` leaves what it names.
+        lock: The one that names them, where there is one.
 
     Raises:
         TemplateCorruptError: It is no such archive, or is damaged.
+        LockFileError: The lock file cannot be read; nothing has been taken in.
     """
-    return _able(backend, _by_archive, "an archive").import_templates(source)
+    able = _able(backend, _by_archive, "an archive")
+    if lock is not None:
+        _met(lock, home)
+    return able.import_templates(source)
 
 
 def cache_save(lock: Path, directory: Path, *, choose: Choose) -> Stored:
@@ -137,13 +153,13 @@ def cache_save(lock: Path, directory: Path, *, choose: Choose) -> Stored:
     return backend.cache_save(travellers, directory)
 
 
-def cache_restore(lock: Path, directory: Path, *, choose: Choose) -> Moves:
-    """Take in what a directory has of a lock file's templates; what is here already does not move.
+def cache_restore(lock: Path, directory: Path, *, choose: Choose, home: Home) -> Moves:
+    """Take in what a directory has of a lock file's templates; what is here already does not move. Noted as by ``pull``.
 
     Raises:
         As ``pull``.
     """
-    read = lockfile.read(lock)
+    read = _met(lock, home)
     entries = _entries(read, ())
     backend, travellers = _of_one_backend(entries, read.namespace, choose, _by_cache, "a cache")
     return _all(entries, set(backend.cache_restore(travellers, directory)))
@@ -159,8 +175,15 @@ def cache_key(lock: Path) -> str:
     return f"prewarm-{hashlib.sha256(chr(10).join(refs).encode()).hexdigest()[:32]}"
 
 
+def _met(lock: Path, home: Home) -> LockFile:
+    """Read a lock file whose templates come here; they are needed here from now on."""
+    read = lockfile.read(lock)
+    meet_lock_file(home, lock, read.namespace)
+    return read
+
+
 def _each(
-    lock: Path,
+    lock: LockFile,
     only: Sequence[str],
     choose: Choose,
     move: Callable[[TravelsByRegistry, Traveller, Callable[[str], None]], bool],
@@ -170,10 +193,9 @@ def _each(
     cancellation: Cancellation,
 ) -> Moves:
     began = time.monotonic()
-    read = lockfile.read(lock)
-    entries = _entries(read, only)
+    entries = _entries(lock, only)
     backends = {name: _able(choose(name)[0], _by_registry, "a registry") for name in {e.backend for e in entries}}
-    firsts = {(entry.backend, _traveller(entry, read.namespace).key): entry for entry in reversed(entries)}
+    firsts = {(entry.backend, _traveller(entry, lock.namespace).key): entry for entry in reversed(entries)}
     in_turn = threading.Lock()  # Guards ``hear``: lines of several do not tear.
 
     def moved(entry: LockEntry) -> bool:
@@ -183,7 +205,7 @@ def _each(
                 with in_turn:
                     hear(f"{entry.name}: {line}")
 
-        return move(backends[entry.backend], _traveller(entry, read.namespace), said)
+        return move(backends[entry.backend], _traveller(entry, lock.namespace), said)
 
     work = list(reversed(firsts.values()))
     done = several.each(work, moved, jobs=jobs, cancellation=cancellation)

@@ -17,6 +17,7 @@ from typing import Final, Self, TypeVar
 
 from prewarm import document
 from prewarm.catalog.records import Built, Place, Record
+from prewarm.errors import HomeError
 from prewarm.home import Home, unusable
 from prewarm.key import KeyInputs, TemplateKey
 from prewarm.refs import ref_from, ref_text
@@ -31,6 +32,7 @@ CREATE TABLE IF NOT EXISTS names_1 (
 );
 CREATE INDEX IF NOT EXISTS names_1_by_name ON names_1 (namespace, platform, name, id);
 CREATE TABLE IF NOT EXISTS lock_files_1 (path TEXT PRIMARY KEY, namespace TEXT);
+CREATE TABLE IF NOT EXISTS met_lock_files_1 (path TEXT PRIMARY KEY, namespace TEXT);
 """
 _READ: Final = "SELECT namespace, backend, key, name, ref, parent, seconds, size, captured_at FROM captures_1"
 _READ_KEYS: Final = _READ + " WHERE namespace = ? AND key IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants.
@@ -39,6 +41,9 @@ _LATEST: Final = (
     " (SELECT max(id) FROM names_1 WHERE namespace = ? AND platform = ? GROUP BY name)"
 )
 _HISTORY: Final = "SELECT name, backend, key, built_at FROM names_1 WHERE namespace = ? AND platform = ? AND name = ?"
+_LOCK_FILES: Final = (
+    "SELECT path, namespace FROM lock_files_1 UNION SELECT path, namespace FROM met_lock_files_1 ORDER BY path"
+)
 _KEPT: Final = 20
 _PRIMARY_CODE: Final = 0xFF
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
@@ -139,20 +144,32 @@ class Catalog:
         self._do(lambda db: db.execute(query, (namespace, place.backend, place.key)))
 
     def lock_files(self) -> tuple[tuple[Path, str], ...]:
-        """Give the lock files that builds on this machine wrote, with their namespaces: the roots of ``gc``."""
-        rows = self._do(lambda db: db.execute("SELECT path, namespace FROM lock_files_1 ORDER BY path").fetchall())
+        """Give the lock files known here, written by builds or met since, with their namespaces: the roots of ``gc``."""
+        rows = self._do(lambda db: db.execute(_LOCK_FILES).fetchall())
         return tuple((Path(path), namespace) for path, namespace in rows)
 
+    def built_namespaces(self) -> tuple[str, ...]:
+        """Give the namespaces that were built here; of others, lock files may be known all the same."""
+        query = "SELECT namespace FROM captures_1 UNION SELECT namespace FROM lock_files_1 ORDER BY namespace"
+        return tuple(row[0] for row in self._do(lambda db: db.execute(query).fetchall()))
+
     def add_lock_file(self, path: Path, namespace: str) -> None:
-        """Note a lock file; one that is known already costs no write."""
+        """Note a lock file that a build here writes; one that is known already costs no write."""
         row = (str(path), namespace)
         query = "SELECT 1 FROM lock_files_1 WHERE path = ? AND namespace = ?"
         if self._do(lambda db: db.execute(query, row).fetchone()) is None:
             self._do(lambda db: db.execute("INSERT OR REPLACE INTO lock_files_1 VALUES (?, ?)", row))
 
+    def meet_lock_file(self, path: Path, namespace: str) -> None:
+        """Note a lock file that came from elsewhere; one that is known already costs no write."""
+        if (path, namespace) not in self.lock_files():
+            row = (str(path), namespace)
+            self._do(lambda db: db.execute("INSERT OR REPLACE INTO met_lock_files_1 VALUES (?, ?)", row))
+
     def forget_lock_file(self, path: Path) -> None:
         """Drop a lock file from the roots. One that is not there is fine."""
         self._do(lambda db: db.execute("DELETE FROM lock_files_1 WHERE path = ?", (str(path),)))
+        self._do(lambda db: db.execute("DELETE FROM met_lock_files_1 WHERE path = ?", (str(path),)))
 
     def _do(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run one transaction; over a damaged database, once more on a new one."""
@@ -180,6 +197,15 @@ class Catalog:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def meet_lock_file(home: Home, path: Path, namespace: str) -> None:
+    """Note that a lock file is in use here, though no build here wrote it: ``gc`` then keeps what it names.
+
+    A state directory that cannot be written takes no note and is no error: ``gc`` cannot work from it either.
+    """
+    with contextlib.suppress(HomeError), Catalog(home) as catalog:
+        catalog.meet_lock_file(path.absolute(), namespace)
 
 
 def _remember(db: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> None:

@@ -37,7 +37,7 @@ def _cache(*, action: str, directory: Path | None) -> None:
         raise click.UsageError(f"'cache {action}' needs a directory")
     choose = pipeline.installed(run.home, run.environment)
     if action == "restore":
-        moves = transport.cache_restore(lock, directory, choose=choose)
+        moves = transport.cache_restore(lock, directory, choose=choose, home=run.home)
         if run.as_json:
             _output.json_object(moves.to_json())
         else:

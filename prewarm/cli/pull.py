@@ -28,7 +28,13 @@ def _pull(*, registry: str, only: tuple[str, ...], jobs: int) -> None:
     run = invocation()
     choose = pipeline.installed(run.home, run.environment)
     moves = transport.pull(
-        run.lock_path(), registry, only=_options.names(only), choose=choose, hear=_output.talk, jobs=jobs
+        run.lock_path(),
+        registry,
+        only=_options.names(only),
+        choose=choose,
+        home=run.home,
+        hear=_output.talk,
+        jobs=jobs,
     )
     _moves.show(moves, run)
 

@@ -90,9 +90,7 @@ class _Search:
     def __init__(self, scope: Scope, catalog: Catalog) -> None:
         self._scope = scope
         self._catalog = catalog
-        records = catalog.all_records()
-        mine = {record.namespace for record in records} | {namespace for _, namespace in catalog.lock_files()}
-        self.namespaces = sorted(mine) if scope.namespace is None else [scope.namespace]
+        self.namespaces = list(catalog.built_namespaces()) if scope.namespace is None else [scope.namespace]
         self._notes: list[str] = []
 
     def leave_out(self, namespace: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""What is needed: what lock files on this machine name, what live sessions stand on, and what those were captured on."""
+"""What is needed: what lock files known to this machine name, what live sessions stand on, and what those were captured on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def find_roots(known: Iterable[tuple[Path, str]], backends: Iterable[Backend], r
     """Find all that is needed.
 
     Args:
-        known: Lock files that were written on this machine, with their namespaces.
+        known: Lock files that were written or used on this machine, with their namespaces.
         backends: Whose sessions to look at.
         records: What was captured here; says what stands on what.
 
@@ -77,7 +77,9 @@ def find_roots(known: Iterable[tuple[Path, str]], backends: Iterable[Backend], r
             places[session.namespace, Place(backend=backend.name, key=session.key)] = why
             refs |= dict.fromkeys(ref_names(session.ref), why)
     _add_parents(places, refs, list(records))
-    return Roots(places=places, refs=refs, unknown=unknown, gone=tuple(gone), notes=tuple(unknown.values()))
+    return Roots(
+        places=places, refs=refs, unknown=unknown, gone=tuple(dict.fromkeys(gone)), notes=tuple(unknown.values())
+    )
 
 
 def _add_parents(places: dict[tuple[str, Place], str], refs: dict[str, str], records: list[Record]) -> None:

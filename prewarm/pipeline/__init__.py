@@ -18,7 +18,7 @@ from prewarm.cancellation import Cancellation
 from prewarm.capture import several
 from prewarm.capture.builder import Builder
 from prewarm.capture.credentials import read_all
-from prewarm.catalog import Catalog
+from prewarm.catalog import Catalog, meet_lock_file
 from prewarm.catalog.keylock import build_lock
 from prewarm.definition.model import Project
 from prewarm.home import Home
@@ -217,16 +217,16 @@ def check(
     platform: str | None = None,
     choose: Choose | None = None,
 ) -> Check:
-    """Prove that what a lock file names can be opened on this host.
+    """Prove that what a lock file names can be opened on this host, and have ``gc`` leave that there.
 
     Raises:
         LockFileError: It is missing, or cannot be read.
     """
     from prewarm.pipeline.proof import prove
 
-    return prove(
-        lockfile.read(lock), platform=platform or host_platform(), choose=choose or installed(home, environment)
-    )
+    read = lockfile.read(lock)
+    meet_lock_file(home, lock, read.namespace)
+    return prove(read, platform=platform or host_platform(), choose=choose or installed(home, environment))
 
 
 def explain(

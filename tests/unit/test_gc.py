@@ -10,7 +10,7 @@ import pytest
 from prewarm import gc, lockfile
 from prewarm.backends.base import BackendContext, Litter, OpenRequest, SessionOptions
 from prewarm.backends.memory import MemoryBackend
-from prewarm.catalog import Catalog
+from prewarm.catalog import Catalog, meet_lock_file
 from prewarm.catalog.keylock import build_lock, key_lock
 from prewarm.catalog.records import Place, Record
 from prewarm.definition.model import HostBase
@@ -59,7 +59,7 @@ class Machine:
                 catalog.add(entry, INPUTS)
         return key, ref
 
-    def lock(self, *templates, namespace="acme", file="prewarm.lock"):
+    def lock(self, *templates, namespace="acme", file="prewarm.lock", met=False):
         entries = tuple(
             LockEntry(
                 name=f"n{number}",
@@ -75,6 +75,9 @@ class Machine:
         )
         path = self.path / file
         lockfile.write(path, LockFile(namespace=namespace, entries=entries))
+        if met:
+            meet_lock_file(self.home, path, namespace)
+            return path
         with Catalog(self.home) as catalog:
             catalog.add_lock_file(path, namespace)
         return path
@@ -127,6 +130,38 @@ def test_applying_removes_and_says_what(machine):
     report = gc.apply(machine.scope())
     assert (templates(report), machine.names()) == ({"old"}, {"kept"})
     assert templates(gc.plan(machine.scope())) == set()
+
+
+def test_what_a_lock_file_from_elsewhere_names_stays_until_that_is_gone(machine):
+    needed = machine.capture("needed", record=False)
+    machine.capture("other", record=False)
+    path = machine.lock(needed, met=True)
+    gc.apply(machine.scope(namespace="acme"))
+    assert machine.names() == {"needed"}
+    path.unlink()
+    gc.apply(machine.scope(namespace="acme"))
+    assert machine.names() == set()
+
+
+def test_a_namespace_of_which_only_a_lock_file_came_here_is_left_alone_unless_named(machine):
+    machine.capture("other", record=False)
+    path = machine.lock(met=True)
+    assert gc.plan(machine.scope()).garbage == ()
+    path.unlink()
+    report = gc.apply(machine.scope())
+    assert [item.kind for item in report.garbage] == [GarbageKind.LOCK_FILE]
+    assert machine.names() == {"other"}
+    assert gc.plan(machine.scope()).garbage == ()
+
+
+def test_a_lock_file_known_for_two_reasons_is_forgotten_once(machine):
+    path = machine.lock()
+    with Catalog(machine.home) as catalog:
+        catalog.meet_lock_file(path, "another")
+    path.unlink()
+    assert len(gc.apply(machine.scope()).garbage) == 1
+    with Catalog(machine.home) as catalog:
+        assert catalog.lock_files() == ()
 
 
 def test_what_a_needed_template_stands_on_stays(machine):

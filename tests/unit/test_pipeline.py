@@ -775,6 +775,24 @@ def test_a_lock_file_whose_templates_are_there_holds(shop):
     assert (answer.exit_code, answer.hint) == (0, None)
 
 
+def test_a_lock_file_that_was_checked_is_remembered(shop, tmp_path):
+    workshop = shop(define("a", "mark a"))
+    workshop.build()
+    elsewhere = Home(tmp_path / "elsewhere")
+    pipeline.check(workshop.lock, home=elsewhere, environment={}, choose=workshop.choose)
+    with Catalog(elsewhere) as catalog:
+        assert catalog.lock_files() == ((workshop.lock.absolute(), workshop.project.namespace),)
+        assert catalog.built_namespaces() == ()
+
+
+def test_a_check_needs_no_state_directory_that_can_be_written(shop, tmp_path):
+    workshop = shop(define("a", "mark a"))
+    workshop.build()
+    (tmp_path / "file").touch()
+    nowhere = Home(tmp_path / "file" / "home")
+    assert pipeline.check(workshop.lock, home=nowhere, environment={}, choose=workshop.choose).exit_code == 0
+
+
 def test_what_is_missing_corrupt_or_failed_fails_the_check(shop):
     workshop = shop(define("a", "mark a"), define("b", "mark b"), define("bad", "false"))
     workshop.build()

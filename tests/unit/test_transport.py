@@ -7,12 +7,14 @@ import pytest
 
 from prewarm import lockfile, transport
 from prewarm.cancellation import Cancellation
+from prewarm.catalog import Catalog
 from prewarm.errors import (
     BackendUnavailableError,
     TemplateCorruptError,
     TemplateNotFoundError,
     UnsupportedOptionError,
 )
+from prewarm.home import Home
 from prewarm.key import TemplateKey
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.machine import host_platform
@@ -40,6 +42,18 @@ class Travelling:
         return act(hear) if act is not None else True
 
     pull = push
+
+    def export_templates(self, templates, target):
+        raise NotImplementedError
+
+    def import_templates(self, source):
+        return [TemplateKey("a" * 64)]
+
+    def cache_save(self, templates, directory):
+        raise NotImplementedError
+
+    def cache_restore(self, templates, directory):
+        return [template.key for template in templates]
 
     def offers(self, namespace, key, registry):
         raise NotImplementedError
@@ -187,3 +201,43 @@ def test_a_backend_without_registries_refuses_before_anything_moves(lock):
 def test_a_name_that_the_lock_file_has_not_is_refused(lock):
     with pytest.raises(TemplateNotFoundError, match="no template of 'nobody'"):
         push(lock(one="a"), Travelling(), only=("nobody",))
+
+
+# What comes here is needed here
+
+
+def bring_by_pull(lock, home):
+    transport.pull(
+        lock, REGISTRY, only=(), choose=lambda _: (Travelling(), "asked for"), home=home, hear=lambda _: None
+    )
+
+
+def bring_by_archive(lock, home):
+    transport.take_in(lock.parent / "archive.tar", backend=Travelling(), home=home, lock=lock)
+
+
+def bring_by_cache(lock, home):
+    transport.cache_restore(lock, lock.parent / "cache", choose=lambda _: (Travelling(), "asked for"), home=home)
+
+
+BRINGING = pytest.mark.parametrize("bring", [bring_by_pull, bring_by_archive, bring_by_cache])
+
+
+@BRINGING
+def test_a_lock_file_whose_templates_came_here_is_remembered(lock, tmp_path, bring):
+    home = Home(tmp_path / "home")
+    bring(lock(one="a"), home)
+    with Catalog(home) as catalog:
+        assert catalog.lock_files() == ((tmp_path / "prewarm.lock", "x"),)
+
+
+@BRINGING
+def test_templates_come_also_where_the_state_directory_cannot_be_written(lock, tmp_path, bring):
+    (tmp_path / "file").touch()
+    bring(lock(one="a"), Home(tmp_path / "file" / "home"))
+
+
+def test_an_archive_needs_no_lock_file(tmp_path):
+    taken = transport.take_in(tmp_path / "archive.tar", backend=Travelling(), home=Home(tmp_path / "home"), lock=None)
+    assert taken == [TemplateKey("a" * 64)]
+    assert not (tmp_path / "home").exists()
