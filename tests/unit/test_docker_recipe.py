@@ -138,6 +138,7 @@ def test_the_recipe_makes_one_layer_a_step_and_keeps_labels_out():
             "tree": "tree.tar",
             "env": [{"name": "A", "quoted": '"b"'}],
             "workdir": '"/workspace"',
+            "revalidate": "2d711642",
             "steps": [recipe.step_line(shell("one"), 1, PLACE), recipe.step_line(shell("two"), 2, PLACE)],
             "user": "sandbox",
             "entrypoint": "",
@@ -148,6 +149,7 @@ def test_the_recipe_makes_one_layer_a_step_and_keeps_labels_out():
     lines = text.splitlines()
     assert lines[0] == "FROM prewarm-base/image:1 AS template"
     assert lines[1] == "ADD tree.tar /"
+    assert lines.index("ARG PREWARM_REVALIDATE=2d711642") < lines.index("USER root", lines.index("USER root") + 1)
     assert sum(line.startswith("RUN ") for line in lines) == 2
     assert lines[-2:] == ["USER sandbox", 'CMD ["serve"]']
     assert "LABEL" not in text
