@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # Nothing to capture, no thread pool: the import alone takes 
     from concurrent.futures import Future, ThreadPoolExecutor
 
 MOST_JOBS: Final = 4
+_TICK_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +167,13 @@ class _Run:
             del self._waiting[item.name]
 
     def _collect(self) -> None:
-        """Wait until something is made, or has failed."""
+        """Wait until something is made or has failed, but not long."""
         if not self._making:
             return
         from concurrent.futures import FIRST_COMPLETED, wait
 
-        done, _ = wait(self._making, return_when=FIRST_COMPLETED)
+        # Not for ever: a signal that the kernel gives to another thread is not heard before this one wakes.
+        done, _ = wait(self._making, timeout=_TICK_S, return_when=FIRST_COMPLETED)
         for future in done:
             if self._making[future].name not in self._outcomes:  # An interrupt may have come just here.
                 self._end(self._judge(self._making[future], future))

@@ -13,6 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; give its exit code (see ``prewarm.errors``)."""
     try:
         from prewarm.cli import _run
-    except KeyboardInterrupt:  # Nothing has begun; a traceback of imports would help nobody.
+
+        return _run.main(arguments)
+    except KeyboardInterrupt:  # Nothing has begun, or all has ended; a traceback would help nobody.
         return 130
-    return _run.main(arguments)

@@ -10,16 +10,15 @@ import contextlib
 import errno
 import json
 import os
-import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from types import FrameType
 from typing import Final, TextIO, TypeAlias
 
 from prewarm import process
-from prewarm.cli import _text
+from prewarm.cli import _interrupts, _text
 from prewarm.definition.model import Json
 from prewarm.errors import PrewarmError
 from prewarm.failure import Failure
@@ -78,14 +77,20 @@ def paint(text: str, *styles: str, stream: TextIO) -> str:
 
 
 def data(text: str) -> None:
-    """Print what was asked for.
+    """Print what was asked for; for a terminal that was closed, nothing.
 
     Raises:
         BrokenPipeError: Whoever read it went away.
         UnwritableError: It cannot be written.
     """
-    with _told():
+    with _told(sys.stdout):
         _write(sys.stdout, text + "\n")
+
+
+def finish() -> None:
+    """Print what a command left unprinted; raises as ``data`` does."""
+    with _told(sys.stdout):
+        sys.stdout.flush()
 
 
 def lines(text: str) -> None:
@@ -97,7 +102,7 @@ def lines(text: str) -> None:
 def raw(chunk: bytes, *, error: bool = False) -> None:
     """Pass on the bytes of a command in a session, as they are."""
     stream = sys.stderr if error else sys.stdout
-    with _told():
+    with _told(stream):
         stream.buffer.write(chunk)
         stream.buffer.flush()
 
@@ -105,20 +110,8 @@ def raw(chunk: bytes, *, error: bool = False) -> None:
 def json_object(value: JsonObject) -> None:
     """Print the one object that ``--json`` promises: whole, and nothing after it."""
     text = json.dumps(value, indent=2)
-    hear_no_interrupts()
+    _interrupts.hear_no_more()
     data(text)
-
-
-def hear_no_interrupts() -> None:
-    """Let Ctrl-C and its like do nothing from here on: what is left is to print what came of it, and to end."""
-    with contextlib.suppress(ValueError):  # Not in the main thread: somebody's program calls main().
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.default_int_handler:
-                signal.signal(number, _hear_nothing)
-
-
-def _hear_nothing(_number: int, _frame: FrameType | None) -> None:
-    """Handle a signal by doing nothing; ``SIG_IGN`` would complain of one that is on its way."""
 
 
 def talk(text: str) -> None:
@@ -227,15 +220,47 @@ def stdout_kept_for_data() -> Iterator[None]:
         os.close(kept)
 
 
+def forget(stream: TextIO) -> None:
+    """Let what is still to be written to a stream that takes nothing any more go nowhere, the interpreter's flush too."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+class Lasting:
+    """A terminal's stream to which nothing fails to be written: what is for one that was closed is dropped.
+
+    Args:
+        stream: The terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _told(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        if error.errno == errno.EIO:  # What a terminal says that was closed.
-            raise BrokenPipeError(errno.EPIPE, "the terminal was closed") from error
+        if error.errno == errno.EIO and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+            forget(stream)  # A terminal that was closed. That ends the command, or by SIGHUP it was told not to.
+            return
         raise UnwritableError(
             f"cannot write the output: {error.strerror}", hint="send it somewhere else, or free some space"
         ) from error

@@ -17,11 +17,12 @@ import tty
 from collections.abc import Iterator
 from typing import IO, Final, Protocol
 
-from prewarm.cli import _output
+from prewarm.cli import _interrupts, _output
 
 _CHUNK: Final = 65536
 _POLL_S: Final = 0.1
 _GRACE_S: Final = 0.2
+_USUAL_SIZE: Final = (80, 24)
 
 
 class Running(Protocol):
@@ -39,9 +40,12 @@ class Running(Protocol):
 
 
 def terminal_size() -> tuple[int, int]:
-    """Give the columns and rows of the user's terminal."""
-    size = os.get_terminal_size(sys.stdin.fileno())
-    return (size.columns or 80, size.lines or 24)
+    """Give the columns and rows of the user's terminal, or usual ones."""
+    try:
+        size = os.get_terminal_size(sys.stdin.fileno())
+    except OSError:  # It was closed.
+        return _USUAL_SIZE
+    return (size.columns or _USUAL_SIZE[0], size.lines or _USUAL_SIZE[1])
 
 
 def relay(process: Running, *, terminal: bool) -> int:
@@ -59,7 +63,7 @@ def relay(process: Running, *, terminal: bool) -> int:
             _raw_terminal() if terminal else contextlib.nullcontext(),
             _resizing(process) if terminal else contextlib.nullcontext(),
         ):
-            _Relay(process).run()
+            _Relay(process, terminal=terminal).run()
             code = process.wait()
     except BaseException:
         process.kill()
@@ -68,8 +72,9 @@ def relay(process: Running, *, terminal: bool) -> int:
 
 
 class _Relay:
-    def __init__(self, process: Running) -> None:
+    def __init__(self, process: Running, *, terminal: bool) -> None:
         self._process = process
+        self._terminal = terminal
         self._selector = selectors.PollSelector()
         self._pending = b""
         self._input_ended = False
@@ -109,6 +114,8 @@ class _Relay:
             self._selector.unregister(descriptor)
             self._pending = _read(descriptor)
             self._input_ended = not self._pending
+            if self._input_ended and self._terminal:  # In raw mode no key ends the input: the terminal was closed.
+                _interrupts.hang_up()
             if self._feeding is not None:
                 self._feed(self._feeding, registered=False)
 
@@ -149,7 +156,10 @@ def _read(descriptor: int) -> bytes:
 @contextlib.contextmanager
 def _raw_terminal() -> Iterator[None]:
     descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+    try:
+        before = termios.tcgetattr(descriptor)
+    except termios.error:
+        _interrupts.hang_up()
     try:
         tty.setraw(descriptor, termios.TCSADRAIN)  # What was typed ahead is for the command.
         yield

@@ -6,20 +6,17 @@ reader that went away ends the command quietly, and anything else is a bug, whos
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
-import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
 from prewarm import process
-from prewarm.cli import _group, _output
+from prewarm.cli import _group, _interrupts, _output
 from prewarm.cli._options import Invocation
 from prewarm.errors import DefinitionError, InterruptedBuildError, PrewarmError
 from prewarm.failure import Failure
@@ -37,8 +34,11 @@ class UsageError(PrewarmError):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; give its exit code."""
     if arguments is None:
-        return _main(sys.argv[1:])
-    with _signals_given_back():
+        try:
+            return _main(sys.argv[1:])
+        finally:
+            _interrupts.hear_no_more_at_all()
+    with _interrupts.given_back():
         return _main(arguments)
 
 
@@ -46,16 +46,16 @@ def _main(given: Sequence[str]) -> int:
     options = itertools.takewhile(lambda argument: argument != "--", given)
     invocation = Invocation(environment=process.environment(), as_json="--json" in options)
     _output.prepare()
-    _end_on_signals()
+    _interrupts.listen()
     try:
         code = _invoke(given, invocation)
-        _output.hear_no_interrupts()
-        sys.stdout.flush()
+        _interrupts.hear_no_more()
+        _output.finish()
     except BrokenPipeError:
-        _forget_stdout()
+        _output.forget(sys.stdout)
         return EXIT_PIPE
     except _output.UnwritableError as error:
-        _forget_stdout()
+        _output.forget(sys.stdout)
         _output.failure(Failure.of(error, name="", redact=str))
         return error.exit_code
     return code
@@ -70,7 +70,7 @@ def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
     except click.ClickException as error:
         return _misused(error, invocation)
     except (KeyboardInterrupt, click.Abort):  # click's own prompts turn the one into the other.
-        _output.hear_no_interrupts()
+        _interrupts.hear_no_more()
         return _failed(InterruptedBuildError("interrupted"), invocation)
     except (BrokenPipeError, _output.UnwritableError):
         raise
@@ -108,30 +108,3 @@ def _bug(error: Exception, invocation: Invocation) -> int:
     else:
         hint = f"please report it with the traceback, which is in {file.name}"
     return _failed(PrewarmError(f"this is a bug in prewarm: {type(error).__name__}: {error}", hint=hint), invocation)
-
-
-def _end_on_signals() -> None:
-    """Let SIGTERM and a terminal that closes end a command as Ctrl-C does; what is ignored (nohup) stays ignored."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        with contextlib.suppress(ValueError):  # Not in the main thread: somebody's program calls main().
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, signal.default_int_handler)
-
-
-@contextlib.contextmanager
-def _signals_given_back() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):  # As above.
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _forget_stdout() -> None:
-    """Let the interpreter's own last flush find somewhere to write to."""
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)

@@ -1,14 +1,14 @@
 """The rows on the terminal: drawing them, with rich. Imported when something is captured, which repays its start-up time.
 
 What sandboxes wrote is cleaned and cut to the width before rich sees it, so that it can neither drive the terminal nor
-tear the rows. The rows go away at the end; the lines above them stay.
+tear the rows. The rows go away at the end; the lines above them stay. A terminal that was closed takes all of it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -36,7 +36,11 @@ class Screen:
         self._stream = stream
         self._board = board
         self._console = Console(
-            file=stream, no_color=not _output.in_colour(stream), highlight=False, markup=False, emoji=False
+            file=cast("TextIO", _output.Lasting(stream)),
+            no_color=not _output.in_colour(stream),
+            highlight=False,
+            markup=False,
+            emoji=False,
         )
         self._hush = Hush(stream)
         self._lock = threading.Lock()  # Guards what follows: signals pause and resume while captures begin and end.

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import termios
 import time
 
@@ -65,5 +66,18 @@ class Screen:
     def end(self, timeout=60):
         """Read to the end and give the exit code."""
         self.read(timeout)
+        return self.close()
+
+    def close(self, timeout=60):
+        """Close the terminal, as a user closes a window, and give the exit code."""
         os.close(self.master)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        deadline = time.monotonic() + timeout
+        while True:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() >= deadline:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(f"it did not end within {timeout} s")
+            time.sleep(0.02)

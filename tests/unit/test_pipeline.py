@@ -505,6 +505,18 @@ def test_ctrl_c_stops_what_runs_keeps_what_is_done_and_leaves_nothing_half_made(
     check_stopped(workshop, report, listener)
 
 
+def test_ctrl_c_is_heard_whichever_thread_the_kernel_gives_it_to(shop):
+    def to_this_thread():  # As with a closed terminal: SIGHUP and SIGCONT at once, and either thread takes either.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    workshop, listener, watcher = stopping(shop, to_this_thread)
+    began = time.monotonic()
+    report = workshop.build(listener=listener)
+    watcher.join()
+    assert time.monotonic() - began < 30
+    check_stopped(workshop, report, listener)
+
+
 _PRESSED_OVER_AND_OVER = """
 import os, signal, sys, threading, time
 from pathlib import Path

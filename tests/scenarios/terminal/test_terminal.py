@@ -82,16 +82,6 @@ def test_a_shell_in_a_session_has_the_terminal(story):
     assert story.prewarm("sessions", "--json").stdout.count('"id"') == 0
 
 
-def test_a_terminal_that_is_closed_ends_the_session(story):
-    story.build("--only", "slow")
-    screen = story.screen("open", "slow")
-    screen.type("echo begun-$((6*7))\r")
-    screen.wait_for("begun-42")
-    os.close(screen.master)
-    assert os.waitstatus_to_exitcode(os.waitpid(screen.pid, 0)[1]) == 130
-    assert story.prewarm("sessions", "--json").stdout.count('"id"') == 0
-
-
 def test_a_command_gets_a_terminal_where_there_is_one_and_none_where_not(story):
     story.build("--only", "slow")
     on_terminal = story.screen("open", "slow", "--", "sh", "-c", "test -t 1 && echo yes || echo no")
