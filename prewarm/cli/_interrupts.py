@@ -43,7 +43,10 @@ def hear_no_more() -> None:
 def hear_no_more_at_all() -> None:
     """Do the same for the interpreter's own end, which gives the signals back to the kernel before it is over."""
     hear_no_more()
-    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)  # None is on its way any more: now they can be ignored.
+    for number in _NUMBERS:
+        if signal.getsignal(number) is _hear_nothing:  # Only the main thread can have put that there.
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def test_an_interrupted_build_leaves_nothing_half_made(story, number):
     assert {t["name"]: t["status"] for t in report["templates"]} == {"quick": "fresh", "slow": "skipped"}
     assert story.processes() == []
 
-    garbage = json.loads(story.prewarm("gc", "--json").stdout)["garbage"]
+    garbage = json.loads(story.prewarm("gc", "--backend", "local", "--json").stdout)["garbage"]
     assert [one for one in garbage if one["kind"] in {"litter", "template"}] == []
     story.edit("prewarm.yaml", "sleep 300 & sleep 300 & wait", "true")
     assert story.statuses() == {"quick": "reused", "slow": "fresh"}
@@ -101,7 +101,7 @@ def test_impatience_leaves_one_answer_and_one_exit_code(story):
             if builder.poll() is not None:
                 break
         out, err = builder.communicate(timeout=60)
-        assert builder.returncode in {130, -signal.SIGINT}  # The latter where it was ending already.
+        assert builder.returncode == 130, err
         assert "Traceback" not in err
         assert "bug" not in err
         assert json.loads(out)
