@@ -114,8 +114,9 @@ class DockerBackend:
 
     def litter(self, namespace: str | None = None) -> Sequence[Litter]:
         from prewarm.backends.capturing import Litter
+        from prewarm.backends.docker import litter
 
-        found = templates.litter(self._engine, namespace, lambda identity: under_way(self._home, identity))
+        found = litter.find(self._engine, namespace, lambda identity: under_way(self._home, identity))
         for path in abandoned(self._home):
             found.append(
                 Litter(description=f"directory of an unfinished capture: {path.name}", size=0, remove=_removing(path))

@@ -19,16 +19,17 @@ from prewarm.backends.docker import bases, builders, exchange, hooks, recipe
 from prewarm.backends.docker.accounts import Account, Accounts
 from prewarm.backends.docker.buildcontext import write_tree
 from prewarm.backends.docker.buildkit import Build, BuildStep, build
-from prewarm.backends.docker.engine import Engine, translated
+from prewarm.backends.docker.engine import Engine
 from prewarm.backends.docker.images import BaseFiles, ImageFacts, facts, image_of, look
 from prewarm.backends.docker.names import LABEL_KEY, base_tag, staged_tag, template_labels
-from prewarm.backends.docker.staging import Staged, forget
+from prewarm.backends.docker.staging import Staged, forget, name
 from prewarm.backends.docker.workplace import Workplace, workplace
 from prewarm.errors import CaptureFailedError
 from prewarm.process import Redactor
 from prewarm.request import HookStep, RunStep, ScriptStep
 
 _LONGEST_ENV: Final = 100_000
+_TRIES: Final = 3  # A garbage collection elsewhere may take a base just before it has a name of this build's.
 _CREDENTIALS: Final = re.compile(r"//([^/@\s]+)@")
 
 
@@ -81,7 +82,7 @@ class _Capture:
     def run(self) -> ImageFacts:
         request = self._request
         self._observer.phase(Phase.BASE)
-        base = bases.bring(self._engine, request, self._build_base)
+        base = self._base()
         self.base_size = base.size
         files = look(self._engine, base.id, key=request.key, workdir=request.workdir, identity=self._place.identity)
         self._observer.phase(Phase.SEED)
@@ -103,12 +104,21 @@ class _Capture:
         self._observer.phase(Phase.BOOTSTRAP)
         return self._steps(base, files, accounts, has_tree=has_tree)
 
+    def _base(self) -> ImageFacts:
+        """Bring the base, and give it a name of this build's own: garbage collection leaves what has one."""
+        for _ in range(_TRIES):
+            base = bases.bring(self._engine, self._request, self._build_base)
+            tag = base_tag(base.id, self._place.identity)
+            self._tag_for_cleaning(tag)
+            if name(self._engine, base.id, tag):
+                return base
+        raise CaptureFailedError(
+            f"the base of {self._title} goes from the engine as soon as it is there",
+            hint="see that nothing else cleans up the engine's images, and build again",
+        )
+
     def _steps(self, base: ImageFacts, files: BaseFiles, accounts: Accounts, *, has_tree: bool) -> ImageFacts:
         current = base_tag(base.id, self._place.identity)
-        self._tag_for_cleaning(current)
-        repository, _, label = current.rpartition(":")
-        with translated():
-            self._engine.api.tag(base.id, repository, label)
         steps, number = list(self._request.steps), 1
         while True:
             until = next((i for i, step in enumerate(steps) if isinstance(step, HookStep)), len(steps))

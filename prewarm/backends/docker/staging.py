@@ -36,6 +36,19 @@ class Staged:
             self._engine.api.tag(self._image.id, repository, label)
 
 
+def name(engine: Engine, image_id: str, tag: str) -> bool:
+    """Give an image a name of this build's own; say whether the image is still there to be named."""
+    from docker.errors import NotFound
+
+    repository, _, label = tag.rpartition(":")
+    with translated():
+        try:
+            engine.api.tag(image_id, repository, label)
+        except NotFound:
+            return False
+    return True
+
+
 def forget(engine: Engine, tag: str) -> None:
     """Take away a name of this build's own, where it still stands."""
     found = facts(engine, tag)

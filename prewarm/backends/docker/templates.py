@@ -1,22 +1,18 @@
-"""Published templates: which there are, whether a ref still holds, taking them away, and what crashes left."""
+"""Published templates: which there are, whether a ref still holds, taking them away."""
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from prewarm.backends.capturing import Litter, Presence, Probe, TemplateRecord
+from prewarm.backends.capturing import Presence, Probe, TemplateRecord
 from prewarm.backends.docker.engine import Engine, translated
 from prewarm.backends.docker.handle import remove as remove_container
 from prewarm.backends.docker.images import facts, image_of, same
 from prewarm.backends.docker.names import (
     BACKEND,
-    BASE_REPOSITORY,
     CAPTURE_FORMAT,
     LABEL_BASE_BYTES,
-    LABEL_BUILD,
     LABEL_KEY,
     LABEL_NAME,
     LABEL_NAMESPACE,
@@ -24,20 +20,16 @@ from prewarm.backends.docker.names import (
     LABEL_ROLE,
     LABEL_SCHEMA,
     PUBLISHED,
-    ROLE_BUILD,
     ROLE_SESSION,
     ROLE_TEMPLATE,
     SCHEMA,
-    STAGED,
     published_tag,
-    tag_identity,
 )
 from prewarm.backends.docker.sessions import is_over
 from prewarm.errors import TemplateInUseError
 from prewarm.key import TemplateKey
 from prewarm.request import TemplateRef
 
-_BUILD_AGE_S: Final = 2 * 3600.0
 _CONFLICT: Final = 409
 _HOSTS: Final = ("docker.io/", "localhost/")
 
@@ -61,7 +53,7 @@ def probe(engine: Engine, wanted: Sequence[tuple[TemplateKey, TemplateRef]]) -> 
     if not wanted:
         return []
     # One pattern for published and staged: of several, Podman wants all to match.
-    images = _images(engine, {"reference": [f"{PUBLISHED.rstrip('/')}*/*"]})
+    images = listed(engine, {"reference": [f"{PUBLISHED.rstrip('/')}*/*"]})
     by_id = {image["Id"]: image for image in images}
     by_tag = {tag: image["Id"] for image in images for tag in image.get("RepoTags") or ()}
     return [_judge(engine, key, ref, by_id, by_tag) for key, ref in wanted]
@@ -102,7 +94,7 @@ def list_templates(engine: Engine, namespace: str | None) -> list[TemplateRecord
     if namespace is not None:
         labels.append(f"{LABEL_NAMESPACE}={namespace}")
     records = []
-    for image in _images(engine, {"label": labels}):
+    for image in listed(engine, {"label": labels}):
         key, space = TemplateKey(image["Labels"][LABEL_KEY]), image["Labels"][LABEL_NAMESPACE]
         if published_tag(space, key) not in (image.get("RepoTags") or ()):
             continue
@@ -143,7 +135,7 @@ def remove(engine: Engine, ref: TemplateRef) -> None:
                 hint="end the session first, or wait until it expires",
             )
         remove_container(engine, session["Id"])
-    children = _images(engine, {"label": [f"{LABEL_PARENT}={key}"]})
+    children = listed(engine, {"label": [f"{LABEL_PARENT}={key}"]})
     if key and any(published(child) for child in children):
         names = ", ".join(sorted({child["Labels"][LABEL_NAME] for child in children}))
         raise TemplateInUseError(f"template {key[:12]} is extended by: {names}", hint="remove those first")
@@ -173,67 +165,8 @@ def untag(engine: Engine, tag: str, image_id: str) -> None:
             raise
 
 
-def litter(engine: Engine, namespace: str | None, under_way: Callable[[str], bool]) -> list[Litter]:
-    """Find what crashes left: staged images, containers of captures, sessions that expired.
-
-    Args:
-        engine: Where.
-        namespace: Whose; ``None`` for all.
-        under_way: Says whether the build of an identity may still be running.
-    """
-    found: list[Litter] = []
-    labels = [f"{LABEL_NAMESPACE}={namespace}"] if namespace is not None else []
-    staged = _images(engine, {"label": [f"{LABEL_ROLE}={ROLE_TEMPLATE}", *labels]})
-    bases = _images(engine, {"reference": [BASE_REPOSITORY]})
-    for prefix, images in ((STAGED, staged), (f"{BASE_REPOSITORY}:", bases)):
-        found += [
-            Litter(
-                description=f"image of an unfinished capture: {tag}",
-                size=0 if len(image["RepoTags"]) > 1 else int(image.get("Size") or 0),
-                remove=_untagging(engine, tag, image["Id"]),
-            )
-            for image in images
-            for tag in image.get("RepoTags") or ()
-            if tag.startswith(prefix) and "." in tag and not under_way(tag_identity(tag))
-        ]
-    with translated():
-        containers = engine.api.containers(all=True, filters={"label": [LABEL_ROLE]})
-    now = time.time()
-    for container in containers:
-        role = container["Labels"][LABEL_ROLE]
-        if namespace is not None and container["Labels"].get(LABEL_NAMESPACE) != namespace:
-            continue
-        if role == ROLE_SESSION and is_over(container):
-            what = "expired session"
-        elif role == ROLE_SESSION and container["State"] == "created" and now - container["Created"] > _BUILD_AGE_S:
-            what = "session that never started"
-        elif role == ROLE_BUILD and not under_way(container["Labels"].get(LABEL_BUILD, "")):
-            what = "container of an unfinished capture"
-        else:
-            continue
-        found.append(
-            Litter(
-                description=f"{what}: {container['Names'][0].lstrip('/')}",
-                size=0,
-                remove=_removing(engine, container["Id"]),
-            )
-        )
-    return found
-
-
-def _untagging(engine: Engine, tag: str, image_id: str) -> Callable[[], None]:
-    def take_away() -> None:
-        with contextlib.suppress(TemplateInUseError):  # A session was opened from it meanwhile; the next gc sees.
-            untag(engine, tag, image_id)
-
-    return take_away
-
-
-def _removing(engine: Engine, container: str) -> Callable[[], None]:
-    return lambda: remove_container(engine, container)
-
-
-def _images(engine: Engine, filters: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+def listed(engine: Engine, filters: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """List images that fit all filters, with ids and names as Docker shows them."""
     labels = dict(label.split("=", 1) for label in filters.get("label", ()))
     # One label for the engine and the others here: of several, Podman finds none.
     asked = {name: values[-1:] for name, values in filters.items()}
@@ -242,11 +175,11 @@ def _images(engine: Engine, filters: Mapping[str, list[str]]) -> list[dict[str, 
     images = [image for image in images if labels.items() <= (image.get("Labels") or {}).items()]
     for image in images:
         image["Id"] = f"sha256:{image['Id'].removeprefix('sha256:')}"
-        image["RepoTags"] = [_familiar(tag) for tag in image.get("RepoTags") or ()]
+        image["RepoTags"] = [familiar(tag) for tag in image.get("RepoTags") or ()]
     return images
 
 
-def _familiar(tag: str) -> str:
+def familiar(tag: str) -> str:
     """Give a name as Docker shows it: Podman writes out the registry that goes without saying."""
     host = next((host for host in _HOSTS if tag.startswith(host)), "")
     return tag.removeprefix(host)

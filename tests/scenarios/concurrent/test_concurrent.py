@@ -33,6 +33,6 @@ def test_a_killed_builder_keeps_nobody_waiting(story):
     assert json.loads(out)["templates"][0]["status"] == "fresh"
     assert time.monotonic() - began < 20
     story.prewarm("gc", "--apply")
-    garbage = json.loads(story.prewarm("gc", "--json").stdout)["garbage"]
+    garbage = json.loads(story.prewarm("gc", "--backend", "local", "--json").stdout)["garbage"]
     assert [one for one in garbage if one["kind"] == "litter"] == []
     assert story.statuses() == {"shared": "reused"}

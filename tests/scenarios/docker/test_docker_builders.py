@@ -99,7 +99,7 @@ def steps_running(mark):
 def unfinished(story):
     """Give what captures of this story left behind that were not ended."""
     garbage = json.loads(story.prewarm("gc", "--json", "--namespace", "story-builders").stdout)["garbage"]
-    return [one for one in garbage if one["kind"] == "litter"]
+    return [one for one in garbage if one["kind"] == "litter" and "unfinished" in one["description"]]
 
 
 def until(seen, seconds=30.0):

@@ -34,7 +34,7 @@ def _check_quiet(story):
 def _check_ended(story):
     """Besides, nothing is half made, and no session lives."""
     _check_quiet(story)
-    garbage = json.loads(story.prewarm("gc", "--json").stdout)["garbage"]
+    garbage = json.loads(story.prewarm("gc", "--backend", "local", "--json").stdout)["garbage"]
     assert [one for one in garbage if one["kind"] in {"litter", "template"}] == []
     assert json.loads(story.prewarm("sessions", "--json").stdout)["sessions"] == []
 
