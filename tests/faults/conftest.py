@@ -92,5 +92,4 @@ SEEDED = {"first": [], "second": ["tree-a", "tree-b"], "third": []}
 def machine(tmp_path):
     machine = Machine(tmp_path)
     yield machine
-    for session in json.loads(machine.run("sessions", "--json").stdout or '{"sessions": []}')["sessions"]:
-        machine.run("sessions", "--remove", session["id"])
+    machine.run("sessions", "--remove-all", "--backend", "local")

@@ -5,6 +5,8 @@ import random
 import signal
 import time
 
+import pytest
+
 KILLS_AT_RANDOM = 180
 SEED = 20240607
 
@@ -26,6 +28,7 @@ def test_a_builder_killed_at_every_phase_boundary_leaves_the_next_build_right(ma
     assert kills >= 30
 
 
+@pytest.mark.timeout(1200)  # Minutes, on a busy machine.
 def test_a_builder_killed_at_random_moments_leaves_no_wrong_template(machine):
     dice = random.Random(SEED)
     began = time.monotonic()
