@@ -30,25 +30,30 @@ if [ $# -gt 0 ]; then
   exit
 fi
 
-# Two lanes at once, which mostly wait: what asks the engine, and the rest, which must do without one.
+# Three lanes at once, which mostly wait: what asks the engine; the rest, without one; and the rest as an ordinary user.
 engine=(tests/unit/test_docker_*.py tests/contract/test_docker*.py tests/scenarios/docker tests/faults/test_docker_engine.py)
 # The wheel's own test runs every scenario once more; here the ordinary user does that, from the built wheel.
 rest=(--ignore tests/scenarios/test_wheel.py "${engine[@]/#/--ignore=}")
-lane=$(mktemp)
+logs=$(mktemp -d)
+declare -A lanes=()
+stop() { [ ${#lanes[@]} -eq 0 ] || { kill -INT "${lanes[@]}" && wait "${lanes[@]}"; } 2>/dev/null; }
+trap 'stop; rm -rf "$logs"; ci/services.sh down' EXIT
 # A job in the background has SIGINT ignored.
-env --default-signal=INT,QUIT "$venv/bin/python" -m pytest "${engine[@]}" $(require $required) >"$lane" 2>&1 </dev/null &
-engine_lane=$!
-trap 'kill -INT "$engine_lane" 2>/dev/null && wait "$engine_lane"; rm -f "$lane"; ci/services.sh down' EXIT
+lane() { env --default-signal=INT,QUIT "${@:2}" >"$logs/$1" 2>&1 </dev/null & lanes[$1]=$!; }
+without_engine=(env -u DOCKER_HOST -u DOCKER_CONFIG)
 
-status=0
-without_engine() { env -u DOCKER_HOST -u DOCKER_CONFIG "$@" || status=$?; }
-without_engine ci/check.sh "$venv"
-without_engine "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${rest[@]}" \
-  $(require local busybox)
-without_engine ci/user.sh "$venv" tests/unit/test_local_*.py tests/unit/test_security_*.py tests/contract/test_local.py \
-  tests/scenarios tests/faults "${rest[@]}" \
+lane engine "$venv/bin/python" -m pytest "${engine[@]}" $(require $required)
+lane user "${without_engine[@]}" ci/user.sh "$venv" tests/unit/test_local_*.py tests/unit/test_security_*.py \
+  tests/contract/test_local.py tests/scenarios tests/faults "${rest[@]}" \
   --deselect tests/faults/test_killed_builders.py::test_a_builder_killed_at_random_moments_leaves_no_wrong_template
-wait "$engine_lane" || status=$?
-echo "== with the engine =="
-cat "$lane"
+status=0
+"${without_engine[@]}" ci/check.sh "$venv" || status=$?
+"${without_engine[@]}" "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${rest[@]}" \
+  $(require local busybox) || status=$?
+for name in user engine; do
+  echo "== $name =="
+  wait "${lanes[$name]}" || status=$?
+  cat "$logs/$name"
+done
+lanes=()
 exit "$status"
