@@ -238,6 +238,44 @@ def test_a_killed_capture_takes_its_sandbox_along_and_leaves_litter_that_goes(pl
     assert not entries(stagings)
 
 
+KILLED_AT_START = """
+import ctypes, os, signal, sys, time
+sys.path[:0] = {path!r}
+from pathlib import Path
+from prewarm.backends.local import holder
+from prewarm.backends.local.checking import _sandbox
+ctypes.CDLL(None).prctl(36, 1)  # Who loses its parent is our child then.
+told, tell = os.pipe()
+builder = os.fork()
+if not builder:
+    begin = holder.process.start
+    def start(*arguments, **options):  # Die as soon as bubblewrap has begun, which goes on when we are dead.
+        child = begin(*arguments, **options)
+        os.kill(child.pid, signal.SIGSTOP)
+        os.write(tell, b"%d" % child.pid)
+        os.kill(os.getpid(), signal.SIGKILL)
+    holder.process.start = start
+    _sandbox(Path({home!r}))
+bubblewrap = int(os.read(told, 20))
+os.waitpid(builder, 0)
+os.kill(bubblewrap, signal.SIGCONT)
+until = time.monotonic() + 20
+while time.monotonic() < until:
+    try:
+        time.sleep(0.05 if os.waitpid(-1, os.WNOHANG) == (0, 0) else 0)
+    except ChildProcessError:
+        sys.exit(0)
+sys.exit("a process was left waiting")
+"""
+
+
+@pytest.mark.parametrize("time", range(3))
+def test_a_builder_killed_while_a_sandbox_starts_leaves_no_process_waiting(place, tmp_path, time):
+    script = KILLED_AT_START.format(path=sys.path, home=str(tmp_path / "home"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, (time, done.stderr)
+
+
 def holders_over(tmp_path):
     """The processes that hold a sandbox over this home."""
     found = []

@@ -160,7 +160,16 @@ def _bubblewrap(
         env={},
         cwd="/",
         stdin=process.PIPE,
-        pass_fds=(pinned, *groups, *files.values(), info_write.fileno(), map_read.fileno(), arguments),
+        # It has an end to read its own report from, or it died of writing where we are dead, and left its child waiting.
+        pass_fds=(
+            pinned,
+            *groups,
+            *files.values(),
+            info_read.fileno(),
+            info_write.fileno(),
+            map_read.fileno(),
+            arguments,
+        ),
     ) as child:
         info_write.close()
         pid = _child_pid(info_read)
