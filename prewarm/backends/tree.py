@@ -176,7 +176,7 @@ def unpack(chunks: Iterable[bytes], target: Path) -> None:
         root = os.open(os.path.realpath(target), _DIRECTORY)
         try:
             later: list[tuple[str, tarfile.TarInfo]] = []
-            with tarfile.open(fileobj=io.BufferedReader(_Chunks(chunks), CHUNK), mode="r|") as tar:
+            with tarfile.open(fileobj=io.BufferedReader(ChunkReader(chunks), CHUNK), mode="r|") as tar:
                 for member in tar:
                     _extract(tar, member, root, later)
             for path, member in reversed(later):  # Children before parents, which may be read-only or get new times.
@@ -272,7 +272,7 @@ def _finish(descriptor: int, member: tarfile.TarInfo) -> None:
     os.utime(descriptor, (member_time(member),) * 2)
 
 
-class _Chunks(io.RawIOBase):
+class ChunkReader(io.RawIOBase):
     """A readable stream over an iterator of chunks."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:

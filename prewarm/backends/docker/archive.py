@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from prewarm.backends.docker.engine import raw
-from prewarm.backends.docker.tarstreams import ChunkReader
+from prewarm.backends.tree import ChunkReader
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient

@@ -26,8 +26,8 @@ from prewarm.backends.docker.engine import Engine
 from prewarm.backends.docker.images import facts, is_of
 from prewarm.backends.docker.parcels import CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sums
 from prewarm.backends.docker.saved import agreed, saved, wanted
-from prewarm.backends.docker.tarstreams import ChunkReader
 from prewarm.backends.travel import Stored, Traveller
+from prewarm.backends.tree import ChunkReader
 from prewarm.errors import BackendUnavailableError, TemplateCorruptError, UnsupportedOptionError
 from prewarm.key import TemplateKey
 

@@ -21,10 +21,10 @@ from prewarm.backends.docker import listing
 from prewarm.backends.docker.accounts import Account, Accounts
 from prewarm.backends.docker.archive import PathFacts, path_facts, small_text
 from prewarm.backends.docker.engine import Engine, raw, translated
-from prewarm.backends.docker.tarstreams import ChunkReader, Sink, copy_checked
+from prewarm.backends.docker.tarstreams import Sink, copy_checked
 from prewarm.backends.hosting import FileInfo, FileKind, ProcessRequest, SessionHandle
 from prewarm.backends.paths import session_path
-from prewarm.backends.tree import CHUNK
+from prewarm.backends.tree import CHUNK, ChunkReader
 from prewarm.errors import PrewarmError, SessionFileError, SessionFileNotFoundError, SessionGoneError
 
 _COMMAND_TIMEOUT_S: Final = 60.0

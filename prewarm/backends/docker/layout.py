@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from prewarm.backends.docker.engine import Engine, translated
-from prewarm.backends.docker.tarstreams import ChunkReader
+from prewarm.backends.tree import ChunkReader
 from prewarm.errors import CaptureFailedError
 
 _CHUNK: Final = 1024 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import posixpath
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import IO, Final
 
 from prewarm.backends.docker.accounts import Account
@@ -37,28 +37,6 @@ class CheckedMember(tarfile.TarInfo):
         if self.type in _DESCRIBES_ANOTHER and count > _LONGEST_DESCRIPTION:
             raise tarfile.ReadError("a member's description is too long")
         return -(-count // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-
-
-class ChunkReader(io.RawIOBase):
-    """A readable stream over an iterator of chunks."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override] # typeshed: WriteableBuffer.
-        while not self._rest:
-            try:
-                self._rest = next(self._chunks)
-            except StopIteration:
-                return 0
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
 
 
 class Sink(io.RawIOBase):

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bridge import Bridge
 from engines import containerd_engine
 from locked import locked_registry
 from stories import COMMAND, Story
@@ -94,3 +95,17 @@ def locked(tmp_path_factory, absent):
         if address is None:
             absent("registry", "docker-registry is not installed; see ci/services.sh")
         yield address
+
+
+@pytest.fixture(params=["in the engine", "elsewhere"])
+def settings(request, containerd, tmp_path):
+    """An engine with containerd's image store and its own builder; the engine of the tests and a builder elsewhere."""
+    if request.param == "in the engine":
+        yield containerd
+        return
+    config = tmp_path / "docker-config"
+    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
+    with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
+        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
+        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
+        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}

@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import uuid
 
 import pytest
 from actionscache import ActionsCache
 from actionscache import token as made_token
-from bridge import Bridge
 from engines import containerd_engine
 
 FOUND = "package-of-the-scanner"
@@ -42,20 +40,6 @@ def containerd(tmp_path_factory, absent):
     directory = tmp_path_factory.mktemp("containerd")
     with containerd_engine(directory, size="700m", bridge="prewarm-options", flags="--iptables=false") as settings:
         yield settings
-
-
-@pytest.fixture(params=["in the engine", "elsewhere"])
-def settings(request, containerd, tmp_path):
-    """An engine with containerd's image store and its own builder; the engine of the tests and a builder elsewhere."""
-    if request.param == "in the engine":
-        yield containerd
-        return
-    config = tmp_path / "docker-config"
-    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
-    with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
-        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
-        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
-        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 """Two fresh captures of the same steps are one image, where the builder can set back the times in layers."""
 
 import os
-import shutil
 import subprocess
 import time
 
 import pytest
-from bridge import Bridge
 
 PROJECT = """\
 version: 1
@@ -34,20 +32,6 @@ def story(docker_story):
     yield one
     if left := one.docker("images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-reproducible"):
         one.docker("rmi", "--force", *set(left.split()))
-
-
-@pytest.fixture(params=["in the engine", "elsewhere"])
-def settings(request, containerd, tmp_path):
-    """An engine with containerd's image store and its own builder; the engine of the tests and a builder elsewhere."""
-    if request.param == "in the engine":
-        yield containerd
-        return
-    config = tmp_path / "docker-config"
-    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
-    with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
-        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
-        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
-        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
 
 
 def images(story, containerd, settings, *options):
