@@ -32,7 +32,7 @@ trap 'rm -rf "$wheels"' EXIT
 "$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
   "$(echo "$wheels"/prewarm-*.whl)" pytest pytest-timeout pyte hypothesis jsonschema
 
-rm -rf "$place/checkout" "$place/home"
+rm -rf "$wheels" "$place/checkout" "$place/home"
 mkdir -p "$place/checkout" "$place/home" "$place/cache"
 cp -r tests templates pyproject.toml "$place/checkout/"
 find "$place/checkout" -name __pycache__ -prune -exec rm -rf {} +
