@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bridge import Bridge
+from bridge import Bridge, registered
 from engines import containerd_engine
 
 from prewarm.backends.capturing import Presence
@@ -162,12 +162,8 @@ def builder(tmp_path, absent):
     """The settings of a builder that is in no engine of the test: another's BuildKit, over the network."""
     if "DOCKER_CONFIG" not in os.environ:
         absent("docker", "DOCKER_CONFIG is not set; see ci/services.sh")
-    config = tmp_path / "config"
-    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
     with containerd_engine(tmp_path) as lender, Bridge(lender["DOCKER_HOST"].removeprefix("unix://")) as bridge:
-        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
-        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
-        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+        yield registered(bridge, tmp_path / "config")
 
 
 def test_a_builder_elsewhere_captures_for_podman(podman, builder, tmp_path):

@@ -4,7 +4,10 @@ The engine hands a connection over to BuildKit where it is asked to upgrade it; 
 """
 
 import contextlib
+import os
+import shutil
 import socket
+import subprocess
 import threading
 
 _REQUEST = b"POST /grpc HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n"
@@ -85,3 +88,11 @@ def _copy(source, target):
     for end in (source, target):
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
+
+
+def registered(bridge, config):
+    """Name the bridge to buildx in a copy of Docker's configuration, made here; give the settings by which it is used."""
+    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
+    argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
+    subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
+    return {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}

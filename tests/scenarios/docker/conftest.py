@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bridge import Bridge
+from bridge import Bridge, registered
 from engines import containerd_engine
 from locked import locked_registry
 from stories import COMMAND, Story
@@ -103,9 +103,5 @@ def settings(request, containerd, tmp_path):
     if request.param == "in the engine":
         yield containerd
         return
-    config = tmp_path / "docker-config"
-    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
     with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
-        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
-        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
-        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+        yield registered(bridge, tmp_path / "docker-config")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -11,7 +10,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from bridge import Bridge
+from bridge import Bridge, registered
 
 TOKEN = "hunter2-elsewhere-5d20"
 PROJECT = """\
@@ -68,12 +67,7 @@ def bridge(containerd):
 @pytest.fixture
 def elsewhere(bridge, tmp_path):
     """The settings for the engine of the tests with a builder that is not its own."""
-    config = tmp_path / "docker-config"
-    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
-    environment = {**os.environ, "DOCKER_CONFIG": str(config)}
-    argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
-    subprocess.run(argv, env=environment, check=True, capture_output=True)
-    return {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+    return registered(bridge, tmp_path / "docker-config")
 
 
 @pytest.fixture

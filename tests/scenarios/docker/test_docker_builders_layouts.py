@@ -1,12 +1,9 @@
 """OCI layouts as bases: a directory and an archive, with each image store and each builder."""
 
-import os
-import shutil
-import subprocess
 import tarfile
 
 import pytest
-from bridge import Bridge
+from bridge import Bridge, registered
 from rootfs import archive, busybox, busybox_archive, layout, member
 
 PROJECT = """\
@@ -42,12 +39,8 @@ def settings(request, tmp_path):
     if request.param == "containerd's store":
         yield containerd
         return
-    config = tmp_path / "docker-config"
-    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
     with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
-        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
-        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
-        yield {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+        yield registered(bridge, tmp_path / "docker-config")
 
 
 def test_a_layout_and_its_archive_are_one_base(story, settings):

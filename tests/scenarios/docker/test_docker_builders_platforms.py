@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import urllib.request
 import uuid
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import foreign
 import pytest
-from bridge import Bridge
+from bridge import Bridge, registered
 from rootfs import busybox_archive
 
 import prewarm
@@ -206,12 +205,8 @@ def test_a_dockerfile_starts_from_what_its_registry_has_for_the_platform(story, 
 def test_a_builder_elsewhere_captures_for_another_platform(story, busybox, containerd, tmp_path, unemulated):
     story.project.joinpath("root.tar").write_bytes(busybox_archive(busybox))
     story.write("prewarm.yaml", PROJECT.replace("BASE", "{rootfs: root.tar}").replace("STEPS", ""))
-    config = tmp_path / "docker-config"
-    shutil.copytree(os.environ["DOCKER_CONFIG"], config, symlinks=True, ignore=shutil.ignore_patterns("buildx"))
     with Bridge(containerd["DOCKER_HOST"].removeprefix("unix://")) as bridge:
-        argv = ["docker", "buildx", "create", "--name", "elsewhere", "--driver", "remote", bridge.endpoint]
-        subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
-        settings = {"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "elsewhere"}
+        settings = registered(bridge, tmp_path / "docker-config")
         story.prewarm("build", "--platform", foreign.PLATFORM, **settings)
         story.write("prewarm.yaml", PROJECT.replace("BASE", "{rootfs: root.tar}").replace("STEPS", "{run: uname}"))
         failed = story.prewarm("build", "--platform", foreign.PLATFORM, code=5, **settings)
