@@ -185,6 +185,13 @@ class Workplace:
         assert result.ok, (command, result.exit_code, result.stderr)
         return result.stdout.rstrip("\n")
 
+    def await_line(self, session: SessionHandle, command: str, line: str) -> None:
+        """Run a command again and again until it prints this line, whatever its exit code: for what is under way."""
+        until = time.monotonic() + PATIENCE_S
+        while (result := self.run(session, command)).stdout.strip() != line:
+            assert time.monotonic() < until, (command, line, result.stdout, result.stderr)
+            time.sleep(0.1)
+
     def close(self) -> None:
         """Take everything away."""
         for session in self._sessions:

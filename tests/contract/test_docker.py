@@ -487,9 +487,7 @@ class TestDockerSessions(OnDocker):
         running = place.start(
             session, "for i in 1 2 3; do (env -i setsid sh -c 'while :; do sleep 7331; done' &); done; sleep 7331"
         )
-        until = time.monotonic() + 10.0
-        while place.text(session, "ps | grep -c '[s]leep 7331'") != "4" and time.monotonic() < until:
-            time.sleep(0.1)
+        place.await_line(session, "ps -o args | grep -cx 'sleep 7331'", "4")
         before = place.text(session, "ps -o pid,args | grep '[s]leep 7331'")
 
         running.kill()

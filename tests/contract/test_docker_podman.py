@@ -119,9 +119,7 @@ class TestSessionsOnPodman(Harness):
 
     def test_a_kill_takes_what_a_command_started(self, place, session):
         running = place.start(session, "sleep 7334 & setsid sleep 7334 & sleep 7334")
-        until = time.monotonic() + 10.0
-        while place.text(session, "ps | grep -c '[s]leep 7334'") < "3" and time.monotonic() < until:
-            time.sleep(0.1)
+        place.await_line(session, "ps -o args | grep -cx 'sleep 7334'", "3")
 
         running.kill()
 
