@@ -33,7 +33,7 @@ _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _ABSOLUTE: Final = re.compile(r"/[^\0]*")
 _VARIABLE: Final = re.compile(r"[^=\0]+")
-_CONFLICT: Final = re.compile(rb"^(?:<<<<<<<|>>>>>>>) ", re.MULTILINE)
+_CONFLICT: Final = rb"(?m)^(?:<<<<<<<|>>>>>>>) "  # Compiled where it is asked for: a lock file seldom has one.
 _LARGEST: Final = 64 * 1024 * 1024
 _NEAREST: Final = 3
 _REBUILD: Final = "it is generated: delete it and run 'prewarm build'"
@@ -158,7 +158,7 @@ def read(path: Path) -> LockFile:
             hint=f"use a prewarm that reads {error}, or build again with this one after deleting the file",
         ) from error
     except ValueError as error:
-        why = "it holds the marks of a merge that was left unfinished" if _CONFLICT.search(data) else str(error)
+        why = "it holds the marks of a merge that was left unfinished" if re.search(_CONFLICT, data) else str(error)
         raise LockFileError(f"the lock file {path} is damaged: {why}", hint=_REBUILD) from error
 
 

@@ -11,8 +11,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from prewarm.document import parse
 from prewarm.errors import HomeError
@@ -29,8 +28,7 @@ _TABLE: Final = """CREATE TABLE IF NOT EXISTS session (
     PRIMARY KEY (backend, id)) WITHOUT ROWID"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(NamedTuple):
     """One session as this machine remembers it; times are seconds since the epoch.
 
     Attributes:

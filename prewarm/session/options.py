@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from prewarm.backends.context import Feature
 from prewarm.definition.options import Json, Network, Resources, SessionOptions
@@ -17,8 +16,7 @@ if TYPE_CHECKING:  # ``base`` is all that a backend is; opening needs the sessio
 _Value = TypeVar("_Value")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overrides:
+class Overrides(NamedTuple):
     """As the caller wrote them; ``None`` leaves the lock file's."""
 
     network: Network | str | None

@@ -12,8 +12,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from prewarm import process
 from prewarm.backends.local.bwrap import View, find_bwrap, options
@@ -27,8 +26,7 @@ _READ: Final = 4096
 _NAMESPACES: Final = ("user", "mnt", "pid", "ipc", "uts", "net")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(NamedTuple):
     """A running holder, named by its id and start time."""
 
     pid: int

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _NEEDED: Final = (0, 6, 7, 21)  # CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN
 _MOST: Final = 65536
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(NamedTuple):
     """What ids sandboxes of this process have.
 
     Attributes:

@@ -12,10 +12,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _CHUNK: Final = 1024 * 1024
 _OPAQUE: Final = "user.overlay.opaque"
@@ -23,8 +22,7 @@ _SHORT: Final = 16
 _by_name = attrgetter("name")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
+class Content(NamedTuple):
     """What a directory tree holds.
 
     Attributes:

@@ -19,9 +19,8 @@ import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from prewarm import process
 from prewarm.backends.environment import DEFAULT_PATH
@@ -91,8 +90,7 @@ echo $!
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
+class Term(NamedTuple):
     """How long a session may live.
 
     Attributes:

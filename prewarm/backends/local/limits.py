@@ -12,9 +12,9 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from prewarm.definition.options import Resources
 from prewarm.errors import SessionFailedError, UnsupportedOptionError
@@ -29,12 +29,11 @@ _RLIMIT_DATA: Final = 2
 _RLIMIT_NPROC: Final = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchy:
+class Hierarchy(NamedTuple):
     """Where cgroups can be made: a writable directory for each controller; with cgroup v2 it is the same for all."""
 
     version: int = 0
-    parents: Mapping[str, Path] = field(default_factory=dict)
+    parents: Mapping[str, Path] = MappingProxyType({})
 
     def describe(self) -> str:
         """Say what holds: ``memory, pids by cgroup v2; cpu by affinity``."""
@@ -47,8 +46,7 @@ class Hierarchy:
         return "; ".join(parts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """How a session's commands are limited.
 
     Attributes:
@@ -59,8 +57,8 @@ class Limits:
     """
 
     join: tuple[str, ...] = ()
-    groups: Mapping[str, Path] = field(default_factory=dict)
-    process: Mapping[int, int] = field(default_factory=dict)
+    groups: Mapping[str, Path] = MappingProxyType({})
+    process: Mapping[int, int] = MappingProxyType({})
     cpus: tuple[int, ...] = ()
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 _BASE: Final = 0x400000
 _SCRATCH: Final = 0x10000000
@@ -140,8 +139,7 @@ def _encoded(machine: str, number: int, arguments: tuple[int, ...]) -> bytes:
     return _ENCODERS[machine].system_call(number, arguments)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a piece of a program's data will be."""
 
     value: int

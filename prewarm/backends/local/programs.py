@@ -14,7 +14,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from prewarm.backends.local import syscall_filter
 from prewarm.backends.local.machine_code import Address, Program
@@ -45,8 +45,7 @@ _ALL_SEALS: Final = 0xF
 _MFD_EXEC: Final = 0x10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(NamedTuple):
     """Who a command is inside.
 
     Attributes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from prewarm.backends.environment import default_environment
 from prewarm.backends.hosting import ProcessRequest
@@ -27,8 +27,7 @@ HOSTNAME: Final = "sandbox"
 _ACCOUNTS_LIMIT: Final = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(NamedTuple):
     """What this machine offers to all sandboxes.
 
     Attributes:
@@ -40,8 +39,7 @@ class Machine:
     nsenter: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What holds for every command of a sandbox.
 
     Attributes:
@@ -53,8 +51,8 @@ class Surroundings:
 
     user: str
     network: Network
-    environment: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = field(default_factory=Limits)
+    environment: Mapping[str, str] = MappingProxyType({})
+    limits: Limits = Limits()
 
 
 class Sandbox:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from prewarm.backends.hosting import OpenRequest
 from prewarm.backends.local.disk import write_file
@@ -20,8 +20,7 @@ STATE_SCHEMA: Final = "prewarm.local-session/1"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalSessionRecord:
+class LocalSessionRecord(NamedTuple):
     """What is known of a session.
 
     Attributes:
@@ -48,7 +47,7 @@ class LocalSessionRecord:
     opened_at: float
     boot: str
     opened_after_s: float
-    groups: Mapping[str, Path] = field(default_factory=dict)
+    groups: Mapping[str, Path] = MappingProxyType({})
 
     @property
     def term(self) -> Term:

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +63,7 @@ class Sessions:
                     if record is None or self._is_over(directory, record):
                         self._end(directory)
                     else:
-                        return self._up(directory, replace(record, options=request.options), changed=True)
+                        return self._up(directory, record._replace(options=request.options), changed=True)
             return self._new(f"{who[:_WHO_DIGITS]}-{os.urandom(8).hex()}", request)
 
     def attach(self, identity: str) -> tuple[LocalSessionRecord, Sandbox]:
@@ -133,7 +132,7 @@ class Sessions:
                 Lease(directory).prepare()
                 record = LocalSessionRecord.new(identity, request, template)
                 groups = limits.plan(self._hierarchy(), identity, request.options.resources, {})
-                record = self._note(directory, replace(record, groups=groups))
+                record = self._note(directory, record._replace(groups=groups))
             applied = limits.apply(self._hierarchy(), identity, request.options.resources, groups)
             return self._run(directory, record, applied)
         except OSError as error:
@@ -154,7 +153,7 @@ class Sessions:
         Lease(directory).touch()
         applied = limits.apply(self._hierarchy(), record.id, record.options.resources, record.groups)
         if changed or applied.groups != record.groups:
-            record = self._note(directory, replace(record, groups=applied.groups))
+            record = self._note(directory, record._replace(groups=applied.groups))
         return self._run(directory, record, applied)
 
     def _note(self, directory: Path, record: LocalSessionRecord) -> LocalSessionRecord:

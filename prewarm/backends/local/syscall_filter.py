@@ -12,8 +12,7 @@ import errno
 import functools
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _CLONE_NEWUSER: Final = 0x10000000
 _X32: Final = 0x40000000
@@ -27,8 +26,7 @@ _ALLOW: Final = 0x7FFF0000
 _FAIL: Final = 0x00050000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Calls:
+class _Calls(NamedTuple):
     """The calls of one machine; those from ``clone3`` on have one number on all.
 
     Attributes:

@@ -6,9 +6,9 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prewarm.backends.local.disk import entries, write_file
 from prewarm.backends.local.store import Store
@@ -27,8 +27,7 @@ _NAMESPACE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
+class Template(NamedTuple):
     """A template as recorded on this machine.
 
     Attributes:
@@ -43,7 +42,7 @@ class Template:
     name: str
     key: TemplateKey
     layers: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
     binds: tuple[tuple[str, str], ...] = ()
     parent: tuple[str, TemplateKey] | None = None
     size: int = 0

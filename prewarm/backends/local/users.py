@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from prewarm.errors import SessionFailedError
 
@@ -15,8 +14,7 @@ _IDS: Final = 2**32 - 1  # The last one means "as before" to the kernel: nobody 
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(NamedTuple):
     """Who somebody is inside."""
 
     uid: int
