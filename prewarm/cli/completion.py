@@ -10,7 +10,7 @@ from prewarm.cli._group import command
 
 _EXAMPLE = """\
 eval "$(prewarm completion bash)"                                   # in ~/.bashrc
-eval "$(prewarm completion zsh)"                                    # in ~/.zshrc
+eval "$(prewarm completion zsh)"                                    # in ~/.zshrc, after compinit
 prewarm completion fish > ~/.config/fish/completions/prewarm.fish"""
 
 
