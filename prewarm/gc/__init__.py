@@ -76,7 +76,13 @@ def apply(scope: Scope) -> GcReport:
                 search.leave_out(namespace, f"a build of '{namespace}' is running; nothing of it is removed")
         living = {backend.name: {one.id for one in backend.sessions()} for backend in scope.backends}
         Ledger(scope.home).retain(living)
-        return _remove(search.report())
+        removed = _remove(search.report())
+        if all(item.kind is not GarbageKind.TEMPLATE for item in removed.garbage):
+            return removed
+        told = {item.description for item in (*removed.garbage, *(item for item, _ in removed.failed))}
+        # Such as the bases that only these templates stood on.
+        freed = _remove(GcReport(garbage=tuple(item for item in search.litter() if item.description not in told)))
+        return replace(removed, garbage=removed.garbage + freed.garbage, failed=removed.failed + freed.failed)
 
 
 class _Search:
@@ -104,7 +110,6 @@ class _Search:
         roots = find_roots(self._catalog.lock_files(), self._scope.backends, records)
         self._captured_at = {(record.namespace, record.place): record.captured_at for record in records}
         garbage: list[Garbage] = []
-        litter: dict[str, Garbage] = {}
         kept: list[Kept] = []
         for namespace in self.namespaces:
             for backend in self._scope.backends:
@@ -116,23 +121,27 @@ class _Search:
                     else:
                         garbage.append(found)
                 garbage += self._lost_records(namespace, backend, held, roots)
-                for one in self._litter(namespace, backend):
-                    again = one.description in litter  # A backend that cannot tell whose it is gives it to all.
-                    litter[one.description] = replace(one, namespace="") if again else one
-        garbage += litter.values()
+        garbage += self.litter()
         if self._scope.namespace is None:
             garbage += [*self._gone_lock_files(roots), *_leftovers(self._scope.home)]
         return GcReport(garbage=tuple(garbage), kept=tuple(kept), notes=(*self._notes, *roots.notes))
 
-    def _litter(self, namespace: str, backend: Backend) -> Iterator[Garbage]:
-        for litter in backend.litter(namespace):
-            yield Garbage(
-                kind=GarbageKind.LITTER,
-                description=f"{litter.description} ({backend.name})",
-                namespace=namespace,
-                size=litter.size,
-                remove=litter.remove,
-            )
+    def litter(self) -> tuple[Garbage, ...]:
+        """Find what nobody would look for: what crashes left, and what no template stands on any more."""
+        found: dict[str, Garbage] = {}
+        for namespace in self.namespaces:
+            for backend in self._scope.backends:
+                for one in backend.litter(namespace):
+                    description = f"{one.description} ({backend.name})"
+                    again = description in found  # A backend that cannot tell whose it is gives it to all.
+                    found[description] = Garbage(
+                        kind=GarbageKind.LITTER,
+                        description=description,
+                        namespace="" if again else namespace,
+                        size=one.size,
+                        remove=one.remove,
+                    )
+        return tuple(found.values())
 
     def _judge(self, template: TemplateRecord, backend: Backend, roots: Roots) -> Garbage | Kept:
         namespace = template.namespace

@@ -98,6 +98,19 @@ class _Littering(MemoryBackend):
         return self._litter
 
 
+class _Standing(MemoryBackend):
+    """Tells of a base once no template stands on it."""
+
+    def __init__(self, context):
+        super().__init__(context)
+        self.bases = {"base"}
+
+    def litter(self, namespace=None):
+        if self.templates() or not self.bases:
+            return ()
+        return (Litter(description="base", size=7, remove=lambda: self.bases.discard("base")),)
+
+
 def templates(report) -> set[str]:
     return {item.name for item in report.garbage if item.kind is GarbageKind.TEMPLATE}
 
@@ -348,3 +361,13 @@ def test_the_answer_is_plain_json_and_plain_text(machine):
 def test_an_empty_machine_has_no_garbage(machine):
     assert gc.apply(machine.scope()).garbage == ()
     assert os.path.isdir(machine.home.path)
+
+
+def test_what_only_removed_templates_stood_on_goes_with_them(machine):
+    machine.backend = _Standing(BackendContext(home=machine.home.path, environment={}))
+    machine.capture("old")
+    machine.lock()
+    assert "base" not in gc.plan(machine.scope()).text()
+    report = gc.apply(machine.scope())
+    assert machine.backend.bases == set()
+    assert [item.description for item in report.garbage if item.kind is GarbageKind.LITTER] == ["base (memory)"]
