@@ -11,7 +11,7 @@ import pytest
 
 from prewarm import process
 from prewarm.backends.base import Backend
-from prewarm.backends.capturing import TemplateRecord
+from prewarm.backends.capturing import Litter, TemplateRecord
 from prewarm.backends.context import BackendContext, Feature
 from prewarm.backends.hosting import SessionHandle
 from prewarm.definition.model import HostBase
@@ -19,7 +19,7 @@ from prewarm.machine import host_platform
 from prewarm.request import ResolvedBase, TemplateRef
 from prewarm.testing.builders import seed_directory, seed_file, shell
 from prewarm.testing.worker import Worker
-from prewarm.testing.workplace import Captured, Workplace
+from prewarm.testing.workplace import PATIENCE_S, Captured, Workplace
 
 _Test = TypeVar("_Test", bound=Callable[..., object])
 _NEEDS = "contract_needs"
@@ -42,12 +42,13 @@ class Harness:
     what is slow is done once. It may override ``base`` and the hooks.
 
     Attributes:
-        expiry_s: The shortest idle timeout and lifetime that the tests of expiry ask for.
+        expiry_s: The shortest idle timeout and lifetime that the tests of expiry ask for; where a machine is too slow for
+            it, they ask for longer ones.
         expiry_patience_s: How long after that a session may take to be gone.
     """
 
     expiry_s: ClassVar[float] = 2.0
-    expiry_patience_s: ClassVar[float] = 15.0
+    expiry_patience_s: ClassVar[float] = PATIENCE_S
 
     _namespace: ClassVar[str]
     _home: ClassVar[Path]
@@ -130,6 +131,10 @@ class Harness:
     def leftovers(self, backend: Backend, namespace: str) -> Sequence[str]:  # noqa: ARG002 - a hook.
         """Name everything that the backend still has of a namespace, found without asking the backend."""
         return ()
+
+    def litter(self, backend: Backend, namespace: str) -> Sequence[Litter]:
+        """Give what the backend would take away of a namespace, without what is nobody's and was left by others."""
+        return backend.litter(namespace)
 
     def worker(self, backend: Backend, context: BackendContext) -> Worker:
         """Give what does things with this backend in another process."""

@@ -21,7 +21,7 @@ from prewarm.errors import (
 from prewarm.testing.builders import key_of, shell
 from prewarm.testing.harness import Harness, needs
 from prewarm.testing.worker import Run
-from prewarm.testing.workplace import USER, WORKDIR, Captured, Workplace
+from prewarm.testing.workplace import PATIENCE_S, USER, WORKDIR, Captured, Workplace
 
 
 class SessionsContract(Harness):
@@ -213,13 +213,13 @@ class SessionsContract(Harness):
         session.files.write("/workspace/a/b/c", b"x" * 100_000)
         session.remove()
         assert set(self.leftovers(place.backend, place.namespace)) <= before
-        assert not place.backend.litter(place.namespace)
+        assert not self.litter(place.backend, place.namespace)
 
     @needs(Feature.PROCESSES)
     def test_removing_ends_what_runs(self, place: Workplace, session: SessionHandle) -> None:
         process = place.start(session, "sleep 600")
         session.remove()
-        assert process.wait(30) is not None
+        assert process.wait(PATIENCE_S) is not None
         process.close()
 
     def test_a_removed_sessions_key_opens_a_new_one(self, place: Workplace, template: Captured) -> None:

@@ -106,7 +106,7 @@ class TemplatesContract(Harness):
             ref = staged.ref
         assert place.backend.find(place.namespace, request.key) is None
         assert place.backend.probe([(request.key, ref)])[0].presence is Presence.MISSING
-        assert not place.backend.litter(place.namespace)
+        assert not self.litter(place.backend, place.namespace)
         assert set(self.leftovers(place.backend, place.namespace)) <= before
 
     def test_a_capture_that_is_broken_off_leaves_nothing(self, place: Workplace) -> None:
@@ -114,7 +114,7 @@ class TemplatesContract(Harness):
         with pytest.raises(KeyError), place.backend.capture(request, RecordingObserver()):
             raise KeyError("verify failed")
         assert place.backend.find(place.namespace, request.key) is None
-        assert not place.backend.litter(place.namespace)
+        assert not self.litter(place.backend, place.namespace)
 
     def test_a_ref_stays_the_same_when_it_is_published(self, place: Workplace) -> None:
         with place.backend.capture(place.request(shell("true")), RecordingObserver()) as staged:
@@ -207,11 +207,11 @@ class TemplatesContract(Harness):
 
     def test_a_running_capture_is_no_litter(self, place: Workplace) -> None:
         with place.backend.capture(place.request(shell("true")), RecordingObserver()):
-            assert not place.backend.litter(place.namespace)
+            assert not self.litter(place.backend, place.namespace)
 
     def test_a_live_session_is_no_litter(self, place: Workplace, template: Captured) -> None:
         place.open(template)
-        assert not place.backend.litter(place.namespace)
+        assert not self.litter(place.backend, place.namespace)
 
     @needs(Feature.CROSS_PROCESS, Feature.PROCESSES)
     def test_a_capture_killed_in_a_step_leaves_no_template_and_no_litter_that_is_not_found(
@@ -226,13 +226,13 @@ class TemplatesContract(Harness):
                 assert "ref" not in said
         deadline = time.monotonic() + self.expiry_patience_s
         while set(self.leftovers(backend, place.namespace)) - before and time.monotonic() < deadline:
-            for piece in backend.litter(place.namespace):
+            for piece in self.litter(backend, place.namespace):
                 assert piece.description
                 piece.remove()
                 piece.remove()
             time.sleep(0.1)
         assert backend.find(place.namespace, request.key) is None
-        assert not backend.litter(place.namespace)
+        assert not self.litter(backend, place.namespace)
         assert set(self.leftovers(backend, place.namespace)) <= before
 
     @needs(Feature.ROOTFS)

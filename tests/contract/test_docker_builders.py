@@ -2,11 +2,12 @@
 
 import os
 import shutil
-import socket
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
+from ports import refusing_port
 
 from prewarm.backends.context import BackendContext
 from prewarm.backends.docker import DockerBackend
@@ -53,24 +54,23 @@ def add_builder(config, name, endpoint):
 
 def request_for(backend, *steps):
     base = backend.resolve_base(ImageBase(reference=BUSYBOX), project=Path.cwd(), platform=host_platform(), sha256=str)
-    return capture_request(base, *steps, env={}, namespace="builders")
+    return capture_request(base, *steps, env={}, namespace=f"builders-{uuid.uuid4().hex[:8]}")
 
 
 def test_a_builder_that_does_not_answer_is_told_with_the_way_out(config, backend_of):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with refusing_port() as port:
         add_builder(config, "gone", f"tcp://127.0.0.1:{port}")
         backend = backend_of("gone")
+        request = request_for(backend, shell("true"))
 
         with (
             pytest.raises(BackendUnavailableError, match="the builder 'gone' cannot be reached") as caught,
-            backend.capture(request_for(backend, shell("true")), RecordingObserver()),
+            backend.capture(request, RecordingObserver()),
         ):
             pass
 
     assert "BUILDX_BUILDER" in caught.value.hint
-    assert [one for one in backend.litter("builders") if "unfinished" in one.description] == []
+    assert [one for one in backend.litter(request.namespace) if "unfinished" in one.description] == []
 
 
 def test_a_builder_that_does_not_exist_is_a_finding(backend_of):

@@ -9,6 +9,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -26,9 +27,21 @@ from prewarm.machine import host_platform
 from prewarm.testing import Harness
 from prewarm.testing.builders import capture_request, seed_file, shell
 from prewarm.testing.fakes import RecordingObserver
-from prewarm.testing.workplace import Captured
+from prewarm.testing.workplace import PATIENCE_S, Captured
 
 BUSYBOX = os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest")
+
+
+def await_socket(address, server):
+    """Wait until somebody listens."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(str(address))
+            return
+        assert server.poll() is None, "the service has ended"
+        assert time.monotonic() < until, "the service does not answer"
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +62,11 @@ def podman(tmp_path_factory, absent):
         service = subprocess.Popen(
             [*argv, "system", "service", "--time", "0", f"unix://{address}"], env=environment, stdout=log, stderr=log
         )
-    until = time.monotonic() + 20.0
-    while not address.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    await_socket(address, service)
     yield f"unix://{address}"
     subprocess.run([*argv, "rm", "--all", "--force", "--time", "0"], check=False, capture_output=True)
     service.terminate()
-    service.wait(20)
+    service.wait(PATIENCE_S)
     # What watched a command stays for five minutes after it.
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -123,7 +134,7 @@ class TestSessionsOnPodman(Harness):
 
         running.kill()
 
-        assert running.wait(10.0) == 137
+        assert running.wait(PATIENCE_S) == 137
         running.close()
         assert place.run(session, "ps | grep '[s]leep 7334'").stdout == ""
 

@@ -3,16 +3,16 @@
 ci/services.sh up; eval "$(ci/services.sh env)"
 """
 
-import contextlib
 import dataclasses
 import os
 import shutil
-import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from ports import await_port, free_port, refusing_port
 
 from prewarm.backends.context import BackendContext
 from prewarm.backends.docker import DockerBackend
@@ -22,25 +22,11 @@ from prewarm.errors import BackendUnavailableError
 from prewarm.machine import host_platform
 from prewarm.testing import Harness
 from prewarm.testing.builders import hook, shell
+from prewarm.testing.workplace import PATIENCE_S
 
 SERVICES = Path(__file__).parents[2] / "ci" / "services.sh"
 BUSYBOX = os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest")
 MEGABYTE = 1024 * 1024
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def await_port(port):
-    until = time.monotonic() + 20.0
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"nobody listens at port {port}")
 
 
 class Core(Harness):
@@ -89,7 +75,7 @@ class Core(Harness):
         place.await_line(session, "ps -o args | grep -cx 'sleep 7332'", "3")
 
         running.kill()
-        code = running.wait(10.0)
+        code = running.wait(PATIENCE_S)
         running.close()
 
         assert code == 137
@@ -114,14 +100,12 @@ class Core(Harness):
         assert place.text(place.open(captured), "wc -c < /workspace/many").strip() == "3000000"
 
     def test_a_command_that_is_let_go_of_holds_no_thread(self, place, session):
-        import threading
-
         before = threading.active_count()
         running = place.start(session, "sleep 7333")
         running.close()
         place.backend.close()
 
-        until = time.monotonic() + 10.0
+        until = time.monotonic() + PATIENCE_S
         while threading.active_count() > before and time.monotonic() < until:
             time.sleep(0.1)
         assert threading.active_count() <= before
@@ -257,10 +241,10 @@ def shell_server(tmp_path_factory, absent):
             stdout=log,
             stderr=log,
         )
-    await_port(port)
+    await_port(port, server)
     yield f"ssh://root@127.0.0.1:{port}", f"{programs}:{os.environ['PATH']}"
     server.terminate()
-    server.wait(10)
+    server.wait(PATIENCE_S)
 
 
 class TestOverSsh(Core):
@@ -284,7 +268,8 @@ def test_an_ssh_server_that_does_not_let_us_in_is_told_in_its_own_words(shell_se
 def test_a_host_without_ssh_is_told_in_the_words_of_ssh(shell_server, tmp_path):
     _, path = shell_server
 
-    finding = check(tmp_path, DOCKER_HOST=f"ssh://root@127.0.0.1:{free_port()}", PATH=path)
+    with refusing_port() as port:
+        finding = check(tmp_path, DOCKER_HOST=f"ssh://root@127.0.0.1:{port}", PATH=path)
 
     assert "Connection refused" in finding.detail
 

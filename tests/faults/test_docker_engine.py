@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -21,6 +22,20 @@ from prewarm.testing.fakes import RecordingObserver
 
 SERVICES = Path(__file__).parents[2] / "ci" / "services.sh"
 BUSYBOX = "prewarm-test/busybox:2"
+
+
+def answers(address):
+    """Say whether anybody listens at a socket."""
+    with socket.socket(socket.AF_UNIX) as knock:
+        return knock.connect_ex(address) == 0
+
+
+def await_(holds):
+    """Wait until something is so."""
+    until = time.monotonic() + 100.0
+    while not holds():
+        assert time.monotonic() < until, "it does not come to be"
+        time.sleep(0.05)
 
 
 class OwnEngine:
@@ -53,7 +68,8 @@ class OwnEngine:
     def kill(self):
         os.kill(int((self.run / "docker.pid").read_text()), signal.SIGKILL)
         self.backend.close()
-        time.sleep(0.5)
+        door = f"{self.run}/docker.sock"
+        await_(lambda: not answers(door))
 
     def base(self):
         return self.backend.resolve_base(
@@ -82,12 +98,12 @@ def engine(tmp_path, absent):
 
 
 def test_an_engine_killed_during_a_capture_fails_it_and_the_next_build_is_right(engine):
-    request = capture_request(engine.base(), shell("echo begun; sleep 60", timeout_s=100), env={})
+    request = capture_request(engine.base(), shell("echo begun; sleep 600", timeout_s=900), env={})
     observer = RecordingObserver()
 
     def kill_when_begun():
-        while "begun" not in observer.lines:
-            time.sleep(0.05)
+        with contextlib.suppress(AssertionError):  # What is wrong then is told by the capture.
+            await_(lambda: "begun" in observer.lines)
         engine.kill()
 
     killer = threading.Thread(target=kill_when_begun)

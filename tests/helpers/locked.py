@@ -4,10 +4,10 @@ import base64
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
+
+from ports import await_port, free_port
 
 USER, PASSWORD = "warden", "correct-horse-battery-9127"
 ENCODED = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -28,9 +28,8 @@ def locked_registry(directory):
     if program is None:
         yield None
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    port = free_port()
+    address = f"127.0.0.1:{port}"
     (directory / "htpasswd").write_text(HTPASSWD)
     settings = {
         "version": 0.1,
@@ -43,16 +42,11 @@ def locked_registry(directory):
     with (directory / "log").open("wb") as log:
         served = subprocess.Popen([program, "serve", str(directory / "registry.yml")], stdout=log, stderr=log)
     try:
-        host, _, port = address.partition(":")
-        for _ in range(100):
-            with socket.socket() as knock:
-                if knock.connect_ex((host, int(port))) == 0:
-                    break
-            time.sleep(0.1)
+        await_port(port, served)
         yield address
     finally:
         served.terminate()
-        served.wait(20)
+        served.wait(60)
 
 
 def configure(story, **settings):

@@ -74,7 +74,7 @@ def test_both_streams_end_with_the_socket(wired):
 
     assert read_all(wired.out) == b"out"
     assert read_all(wired.err) == b"err"
-    assert wired.pump.ended.wait(5)
+    assert wired.pump.ended.wait(60)
 
 
 def test_bytes_that_came_with_the_answer_are_not_lost():

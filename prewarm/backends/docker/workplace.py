@@ -62,10 +62,15 @@ def workplace(home: Path) -> Iterator[Workplace]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         (path / "context" / "scripts").mkdir(parents=True)
-        yield Workplace(path=path, identity=f"{_machine(home)}-{token}-{int(time.time()):x}")
+        yield Workplace(path=path, identity=f"{machine_of(home)}-{token}-{int(time.time()):x}")
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def machine_of(home: Path) -> str:
+    """Give the first part of the identities of all builds with this state directory."""
+    return hashlib.sha256(f"{os.uname().nodename}\0{home}".encode()).hexdigest()[:8]
 
 
 def under_way(home: Path, identity: str) -> bool:
@@ -74,7 +79,7 @@ def under_way(home: Path, identity: str) -> bool:
     if len(parts) != _PARTS:
         return False
     machine, token, began = parts
-    if machine == _machine(home):
+    if machine == machine_of(home):
         return _is_locked(home / "docker" / f"{PREFIX}{token}")
     try:
         return time.time() - int(began, 16) < _FOREIGN_AGE_S
@@ -111,7 +116,3 @@ def _is_locked(path: Path) -> bool:
     finally:
         os.close(lock)
     return False
-
-
-def _machine(home: Path) -> str:
-    return hashlib.sha256(f"{os.uname().nodename}\0{home}".encode()).hexdigest()[:8]

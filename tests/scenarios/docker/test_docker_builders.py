@@ -96,7 +96,7 @@ def unfinished(story):
     return [one for one in garbage if one["kind"] == "litter" and "unfinished" in one["description"]]
 
 
-def until(seen, seconds=30.0):
+def until(seen, seconds=120.0):
     """Wait for something to be so."""
     ends = time.monotonic() + seconds
     while not seen():
@@ -107,10 +107,11 @@ def until(seen, seconds=30.0):
 def under_way(story, settings):
     """Start a build whose step takes long, and wait for the step; give the process and the step's mark."""
     mark = f"elsewhere-{uuid.uuid4().hex}"
-    story.write("prewarm.yaml", ONE.replace("STEP", f": {mark}; sleep 60"))
+    story.write("prewarm.yaml", ONE.replace("STEP", f": {mark}; sleep 600"))
     process = story.start("build", **settings)
     # buildx and prewarm do not carry the step in their arguments: it is in a file.
-    until(lambda: steps_running(mark))
+    until(lambda: steps_running(mark) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
     return process, mark
 
 
@@ -166,7 +167,7 @@ def test_a_builder_that_goes_away_half_way_is_told_with_the_way_out(story, elsew
     process, mark = under_way(story, elsewhere)
 
     bridge.go_away()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
 
     assert process.returncode == 4, said
     assert "the builder 'elsewhere' went away during the build" in said
@@ -180,7 +181,7 @@ def test_an_interrupted_build_ends_its_step_elsewhere(story, elsewhere):
     process, mark = under_way(story, elsewhere)
 
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
 
     assert process.returncode == 130, said
     until(lambda: not steps_running(mark))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from locked import ANSWERS, ENCODED, PASSWORD, USER, configure, write_helper
+from ports import refusing_port
 
 PROJECT = """\
 version: 1
@@ -152,17 +153,16 @@ def test_a_helper_that_is_not_there_is_named(story, where):
 
 
 def test_a_registry_that_is_down_is_said_to_be_so(story):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{free.getsockname()[1]}"
     say(story, "build")
 
-    for command in (("push", where), ("pull", where), ("build", "--from", where)):
-        if command[0] != "push":
-            story.forget()
-        failed = say(story, *command, code=4)
-        assert "does not answer as one" in failed.stderr
-        assert f"hint: check the name and the network between the engine and {where}" in failed.stderr
+    with refusing_port() as port:
+        where = f"127.0.0.1:{port}"
+        for command in (("push", where), ("pull", where), ("build", "--from", where)):
+            if command[0] != "push":
+                story.forget()
+            failed = say(story, *command, code=4)
+            assert "does not answer as one" in failed.stderr
+            assert f"hint: check the name and the network between the engine and {where}" in failed.stderr
 
 
 def test_a_registry_that_lacks_the_template_says_so(story, where, locked):
