@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from types import TracebackType
+from typing import overload
 
 from prewarm import session as core
 from prewarm.aio.sessions import Session
@@ -75,38 +77,72 @@ def attach_session(
     return Opening(functools.partial(core.attach_session, state, home=home, environment=environment, backend=backend))
 
 
-class Opening:
-    """A session that is being opened: await it, or enter it with ``async with``.
+class Opening(Coroutine[object, None, Session]):
+    """A session that is being opened: await it, enter it with ``async with``, or give it to ``asyncio.create_task``.
+
+    It is a coroutine to asyncio (``gather``, ``wait_for``, ``TaskGroup``, ``run``), and like one it is awaited once.
 
     Args:
         make: Opens it, in a thread.
     """
 
     def __init__(self, make: Callable[[], core.Session]) -> None:
-        self._make = make
+        self._opened = _open_session(make)
+        self.__qualname__ = "prewarm.aio.Opening"  # As asyncio names it.
         self._session: Session | None = None
 
     def __await__(self) -> Generator[object, None, Session]:
-        return self._open().__await__()
+        return self._opened.__await__()
+
+    def send(self, value: None, /) -> object:
+        """Go on with it, as asyncio does with any coroutine."""
+        return self._opened.send(value)
+
+    @overload
+    def throw(
+        self,
+        kind: type[BaseException],
+        error: BaseException | object = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> object: ...
+    @overload
+    def throw(self, kind: BaseException, error: None = None, traceback: TracebackType | None = None, /) -> object: ...
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        error: BaseException | object = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> object:
+        """Raise in it, as asyncio does to cancel. Only the first form is not deprecated by Python."""
+        if isinstance(kind, BaseException):
+            return self._opened.throw(kind)
+        return self._opened.throw(kind, error, traceback)
+
+    def close(self) -> None:
+        """Give it up before it was awaited."""
+        self._opened.close()
 
     async def __aenter__(self) -> Session:
-        self._session = await self._open()
+        self._session = await self._opened
         return self._session
 
     async def __aexit__(self, *exc_info: object) -> None:
         if self._session is not None:
             await self._session.close()
 
-    async def _open(self) -> Session:
-        threads = Threads()
-        future = threads.submit(self._make)
-        try:
-            return Session(await asyncio.shield(asyncio.wrap_future(future)), threads)
-        except BaseException:
-            # One that is opened when nobody waits for it any more is let go of, as at the end of ``async with``.
-            future.add_done_callback(_close_unwanted)
-            threads.close()
-            raise
+
+async def _open_session(make: Callable[[], core.Session]) -> Session:
+    threads = Threads()
+    future = threads.submit(make)
+    try:
+        return Session(await asyncio.shield(asyncio.wrap_future(future)), threads)
+    except BaseException:
+        # One that is opened when nobody waits for it any more is let go of, as at the end of ``async with``.
+        future.add_done_callback(_close_unwanted)
+        threads.close()
+        raise
 
 
 def _close_unwanted(future: Future[core.Session]) -> None:

@@ -1,5 +1,5 @@
 import asyncio
-import time
+import threading
 
 import pytest
 
@@ -21,9 +21,10 @@ class Bench:
         self.home = root / "home"
         self.project = root
         self.killed = []
-        self.backend = MemoryBackend(
-            BackendContext(home=self.home, environment={}), commands={"stubborn": self.stubborn}
-        )
+        self.begun = threading.Semaphore(0)
+        self.released = threading.Event()
+        commands = {"stubborn": self.stubborn, "held": self.held}
+        self.backend = MemoryBackend(BackendContext(home=self.home, environment={}), commands=commands)
         base = self.backend.resolve_base(HostBase(), project=root, platform=host_platform(), sha256=str)
         place = Workplace(self.backend, base, "contract")
         captured = place.publish(place.request(name="analyst", seeds=(seed_file("/workspace/seeded", b"a seed"),)))
@@ -31,10 +32,17 @@ class Bench:
 
     def stubborn(self, call):
         """Run until it is killed, and remember that."""
+        self.begun.release()
         try:
-            call.sleep(60)
+            call.sleep(600)
         finally:
-            self.killed.append(time.monotonic())
+            self.killed.append(call.argv)
+        return 0
+
+    def held(self, call):
+        """Run until it is released."""
+        self.begun.release()
+        assert self.released.wait(60)
         return 0
 
     def open(self, **keywords):
@@ -46,11 +54,17 @@ def bench(tmp_path):
     return Bench(tmp_path)
 
 
+async def until(fact):
+    """Wait until something holds."""
+    while not fact():
+        await asyncio.sleep(0.01)
+
+
 def running(test):
     """Run a test that is a coroutine."""
 
     def run(bench, tmp_path):
-        asyncio.run(asyncio.wait_for(test(bench, tmp_path), 60))
+        asyncio.run(asyncio.wait_for(test(bench, tmp_path), 120))
 
     run.__name__ = test.__name__
     return run
@@ -119,73 +133,130 @@ async def test_commands_run_side_by_side_and_the_loop_goes_on(bench, tmp_path):
                 await asyncio.sleep(0.01)
 
         ticking = asyncio.create_task(tick())
-        began = time.monotonic()
-        results = await asyncio.gather(*(session.run(f"sleep 0.5; echo {n}") for n in range(20)))
-        took = time.monotonic() - began
+        running = [asyncio.create_task(session.run(f"held; echo {n}")) for n in range(20)]
+        for _ in running:
+            await until(lambda: bench.begun.acquire(blocking=False))
+        before = ticks
+        await until(lambda: ticks > before + 5)
+        bench.released.set()
+        results = await asyncio.gather(*running)
         ticking.cancel()
         assert [result.stdout for result in results] == [f"{n}\n" for n in range(20)]
-        assert took < 5
-        assert ticks > 5
 
 
 @running
 async def test_cancelling_a_command_kills_it_before_the_cancellation_goes_on(bench, tmp_path):
     async with bench.open() as session:
         task = asyncio.create_task(session.run("stubborn"))
-        await asyncio.sleep(0.2)
+        await until(lambda: bench.begun.acquire(blocking=False))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        for _ in range(100):  # The memory backend's command notices by itself; its handle is dead already.
-            await asyncio.sleep(0.01)
-            if bench.killed:
-                break
-        assert len(bench.killed) == 1
+        await until(lambda: bench.killed)  # The memory backend's command notices by itself; its handle is dead already.
         assert (await session.run("echo alive")).stdout == "alive\n"
 
 
 @running
 async def test_a_timeout_of_asyncio_kills_the_command(bench, tmp_path):
     async with bench.open() as session:
+
+        async def time_is_up(limit):
+            await until(lambda: bench.begun.acquire(blocking=False))
+            limit.reschedule(asyncio.get_running_loop().time())
+
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
+            async with asyncio.timeout(60) as limit, asyncio.TaskGroup() as others:
+                others.create_task(time_is_up(limit))
                 await session.run("stubborn")
-        await asyncio.sleep(0.1)
-        assert len(bench.killed) == 1
+        await until(lambda: bench.killed)
 
 
 @running
 async def test_a_command_that_waits_for_a_thread_is_cancelled_without_being_run(bench, tmp_path):
     async with bench.open() as session:
-        busy = [asyncio.create_task(session.run("sleep 1")) for _ in range(64)]
-        await asyncio.sleep(0.1)
+        busy = [asyncio.create_task(session.run("held")) for _ in range(64)]
+        await until(lambda: bench.begun.acquire(blocking=False))
         waiting = asyncio.create_task(session.run("echo x > /workspace/ran"))
         await asyncio.sleep(0.1)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        bench.released.set()
         await asyncio.gather(*busy)
         assert not await session.files.exists("ran")
 
 
 @running
 async def test_cancelling_an_opening_leaves_no_session_of_nobody(bench, tmp_path):
-    entered = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    entered, cancelled, opened = threading.Event(), threading.Event(), threading.Event()
     opening = bench.backend.open
 
     def slow(request):
-        loop.call_soon_threadsafe(entered.set)
-        time.sleep(0.3)
-        return opening(request)
+        entered.set()
+        assert cancelled.wait(60)
+        try:
+            return opening(request)
+        finally:
+            opened.set()
 
     bench.backend.open = slow
-    task = asyncio.create_task(bench.open()._open())
-    await entered.wait()
+    task = asyncio.create_task(bench.open())
+    await until(entered.is_set)
     task.cancel()
+    threading.Timer(0.1, cancelled.set).start()  # Whether it waits for the opening or not.
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.sleep(0.6)
+    await until(opened.is_set)
+    await until(lambda: not bench.backend.sessions())
+
+
+@running
+async def test_an_opening_is_a_coroutine_to_asyncio(bench, tmp_path):
+    first = asyncio.create_task(bench.open(key="first"))
+    second, third = await asyncio.gather(bench.open(key="second"), bench.open(key="third"))
+    fourth = await asyncio.wait_for(bench.open(key="fourth"), 60)
+    async with asyncio.TaskGroup() as group:
+        fifth = group.create_task(aio.attach_session(second.state(), home=bench.home, backend=bench.backend))
+    (done,), _ = await asyncio.wait({asyncio.ensure_future(bench.open(key="sixth"))})
+
+    sessions = [await first, second, third, fourth, fifth.result(), done.result()]
+
+    assert [session.key for session in sessions] == ["first", "second", "third", "fourth", "second", "sixth"]
+    for session in sessions:
+        await session.close(remove=True)
+    assert not bench.backend.sessions()
+
+
+def test_an_opening_runs_as_a_programs_only_task(bench):
+    session = asyncio.run(bench.open(key="alone"))
+
+    assert session.key == "alone"
+    asyncio.run(session.close(remove=True))
+
+
+@running
+async def test_errors_of_an_opening_come_out_of_its_task(bench, tmp_path):
+    task = asyncio.create_task(aio.open_session("nobody", lock=bench.project, home=bench.home, backend=bench.backend))
+
+    with pytest.raises(TemplateNotFoundError, match="nobody"):
+        await task
+
+
+@running
+async def test_an_opening_is_awaited_once(bench, tmp_path):
+    opening = bench.open()
+    session = await opening
+
+    with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+        await opening
+    await session.close(remove=True)
+
+
+def test_an_opening_that_is_given_up_opens_nothing(bench):
+    opening = bench.open()
+
+    opening.close()
+
     assert not bench.backend.sessions()
 
 
@@ -211,7 +282,7 @@ async def test_the_files_are_all_there(bench, tmp_path):
 
 @running
 async def test_a_spawned_commands_lines_are_iterated(bench, tmp_path):
-    async with bench.open() as session, await session.spawn("echo one; echo two >&2; sleep 0.4; echo three") as process:
+    async with bench.open() as session, await session.spawn("echo one; echo two >&2; sleep 0.1; echo three") as process:
         lines = [(line.stream, line.text) async for line in process.lines()]
         assert sorted(lines, key=lambda line: line[1]) == [
             (Stream.STDOUT, "one"),
@@ -232,10 +303,11 @@ async def test_a_spawned_command_is_talked_to(bench, tmp_path):
 
 @running
 async def test_a_cancelled_read_loses_nothing(bench, tmp_path):
-    async with bench.open() as session, await session.spawn("sleep 0.3; echo late") as process:
+    async with bench.open() as session, await session.spawn("held; echo late") as process:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await anext(process.chunks())
+        bench.released.set()
         assert [line.text async for line in process.lines()] == ["late"]
 
 
@@ -243,7 +315,7 @@ async def test_a_cancelled_read_loses_nothing(bench, tmp_path):
 async def test_leaving_a_spawned_commands_block_kills_it(bench, tmp_path):
     async with bench.open() as session:
         async with await session.spawn("stubborn") as process:
-            await asyncio.sleep(0.1)
+            await until(lambda: bench.begun.acquire(blocking=False))
         assert await process.wait() == 137
         await process.kill()
         await process.close()
