@@ -23,6 +23,7 @@ VARIABLE_PREFIX: Final = "PREWARM_VAR_"
 MOST_COMBINATIONS: Final = 1000
 _EXPRESSION: Final = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z_]\w*")
+_STAND_IN: Final = "0"  # For a value of a matrix that is refused.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,20 +96,23 @@ def _texts(located: Located) -> Iterator[str]:
 
 
 def combinations(sandbox: Located, tell: Tell) -> list[Combination]:
-    """Give the combinations of a sandbox's matrix; the one empty combination where it has none."""
+    """Give the combinations of a sandbox's matrix; the one empty combination where it has none.
+
+    Where the matrix is wrong there is at least one all the same, so that the rest of the sandbox is checked in the same run.
+    """
     matrix = sandbox.entries.get("matrix")
     if matrix is None:
         return [Combination(values={})]
     if not matrix.entries:
         tell(("matrix",), 'expected a mapping of lists, such as {python: ["3.11", "3.12"]}')
-        return []
+        return [Combination(values=dict.fromkeys(used_names(sandbox), _STAND_IN))]
     axes = [_axis(key, values, tell) for key, values in matrix.entries.items()]
     total = 1
     for axis in axes:
         total *= len(axis)
     if total > MOST_COMBINATIONS:
         tell(("matrix",), f"{total} combinations are more than {MOST_COMBINATIONS}")
-        return []
+        axes = [axis[:1] for axis in axes]
     return [
         Combination(
             suffix="".join(f"-{value}" for value in chosen), values=dict(zip(matrix.entries, chosen, strict=True))
@@ -120,12 +124,13 @@ def combinations(sandbox: Located, tell: Tell) -> list[Combination]:
 def _axis(key: str, values: Located, tell: Tell) -> list[str]:
     if not isinstance(values.value, list) or not values.value:
         tell(("matrix", key), "expected a list of at least one text")
-        return []
+        return [values.text or _STAND_IN]
     axis: list[str] = []
     for number, item in enumerate(values.value):
         if not isinstance(item.value, str):
             quoted = f'; quote it: "{item.text}"' if item.text else ""
             tell(("matrix", key, number), f"expected text, found {item.text or 'something else'}{quoted}")
+            axis += [text for text in [item.text or _STAND_IN] if text not in axis]
         elif item.value in axis:
             tell(("matrix", key, number), f"'{item.value}' stands here twice")
         else:

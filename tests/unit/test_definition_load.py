@@ -337,6 +337,35 @@ def test_one_problem_of_many_combinations_is_told_once(tmp_path):
     assert len(problems_of_one(tmp_path, body)) == 2
 
 
+@pytest.mark.parametrize(
+    "matrix", ["{n: [3.11, 3.12]}", "{n: [1, 1]}", "{n: '3.11'}", "{n: []}", "[n]", "{n: [{a: b}]}"]
+)
+def test_a_wrong_matrix_hides_nothing_of_its_sandbox(tmp_path, matrix):
+    body = f"{{base: host, matrix: {matrix}, workdir: 'x-{{{{ matrix.n }}}}', usr: x, bootstrap: ['{{{{ nope }}}}']}}"
+
+    found = problems_of_one(tmp_path, body)
+
+    assert any("expected an absolute path" in one for one in found)
+    assert any("unknown key 'usr'" in one for one in found)
+    assert [one for one in found if "is not defined" in one and "'nope'" not in one] == []
+    assert not any("two sandboxes" in one for one in found)
+
+
+def test_whoever_extends_a_sandbox_of_a_wrong_matrix_is_not_told_that_it_is_missing(tmp_path):
+    text = HEAD + "sandboxes:\n  a: {base: host, matrix: {n: [3.11]}}\n  b: {extends: a-3.11}\n"
+
+    assert problems(tmp_path, text) == ['prewarm.yaml:4:32: expected text, found 3.11; quote it: "3.11"']
+
+
+def test_of_too_many_combinations_the_first_is_checked(tmp_path):
+    axis = "[" + ", ".join(f"'{number}'" for number in range(40)) + "]"
+
+    found = problems_of_one(tmp_path, f"{{base: host, matrix: {{a: {axis}, b: {axis}}}, usr: x}}")
+
+    assert len(found) == 2
+    assert any("1600 combinations are more than 1000" in one for one in found)
+
+
 # what is wrong
 
 
