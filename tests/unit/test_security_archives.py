@@ -12,7 +12,6 @@ from rootfs import archive, member
 
 from prewarm.backends.local import rootfs
 from prewarm.backends.local.disk import remove_tree, tree_size
-from prewarm.backends.local.images import Layout
 from prewarm.backends.local.inside import make_directories
 from prewarm.backends.tree import unpack
 from prewarm.errors import CaptureFailedError, PathEscapesError, SessionFileError
@@ -196,33 +195,6 @@ def test_a_size_below_zero_is_refused(target, tmp_path):
         unpacked(tmp_path, bytes(data))
     with pytest.raises(SessionFileError):
         unpack(iter([bytes(data)]), target)
-
-
-def test_a_layout_whose_index_is_no_file_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "index.json")
-    with pytest.raises(ValueError, match="no file"):
-        Layout(tmp_path).root(None)
-
-
-def test_a_layout_whose_index_leads_out_of_it_is_refused(tmp_path):
-    (tmp_path / "index.json").symlink_to("/etc/passwd")
-    with pytest.raises((ValueError, OSError), match="index"):
-        Layout(tmp_path).root(None)
-
-
-def test_a_layout_whose_blobs_lie_elsewhere_is_refused(tmp_path):
-    (tmp_path / "blobs").symlink_to("/etc")
-    with pytest.raises((ValueError, OSError)):
-        Layout(tmp_path).fetch(f"sha256:{'0' * 64}", tmp_path)
-
-
-def test_a_manifest_larger_than_any_is_refused(tmp_path):
-    digest = "0" * 64
-    (tmp_path / "blobs" / "sha256").mkdir(parents=True)
-    with (tmp_path / "blobs" / "sha256" / digest).open("wb") as file:
-        file.truncate(1 << 40)
-    with pytest.raises(ValueError, match="more than"):
-        Layout(tmp_path).read(f"sha256:{digest}")
 
 
 def test_the_archives_of_these_tests_can_be_read():

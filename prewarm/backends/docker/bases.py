@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from prewarm.backends import compression, oci, oci_layouts
 from prewarm.backends.capturing import CaptureRequest
-from prewarm.backends.docker import dockerfile, ocibases, platforms
+from prewarm.backends.compression import Compression
+from prewarm.backends.docker import dockerfile, ocibases
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, image_of
 from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY
+from prewarm.backends.oci import is_same_platform
 from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
 from prewarm.errors import CaptureFailedError, TemplateNotFoundError, UnkeyableInputError, UnsupportedOptionError
 from prewarm.request import ResolvedBase
@@ -19,8 +22,6 @@ from prewarm.request import ResolvedBase
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _PLATFORM: Final = ("os", "architecture", "variant")
 _SHOWN: Final = 19
-_CHUNK: Final = 1024 * 1024
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256: Callable[[Path], str]) -> ResolvedBase:
@@ -34,7 +35,7 @@ def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256:
         BackendUnavailableError: The engine does not answer.
     """
     match base:
-        case ImageBase(reference=reference) if reference.startswith(ocibases.PREFIXES):
+        case ImageBase(reference=reference) if reference.startswith(oci_layouts.PREFIXES):
             return ocibases.resolve(reference, project=project, platform=platform, sha256=sha256)
         case ImageBase(reference=reference):
             return _image(engine, reference, platform)
@@ -79,7 +80,7 @@ def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256:
 
 def _image(engine: Engine, reference: str, platform: str) -> ResolvedBase:
     found = facts(engine, reference)
-    if found is not None and platforms.same(found.platform, platform):
+    if found is not None and is_same_platform(found.platform, platform):
         digest = _registry_digest(found, reference) or found.id
         return ResolvedBase(
             digest=digest, description=f"{reference} ({digest[:_SHOWN]}…)", value={"image": found.id, "name": reference}
@@ -129,7 +130,7 @@ def _ask_registry(engine: Engine, reference: str, platform: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise UnkeyableInputError(f"the registry of '{reference}' names no digest for it")
     there = ["/".join(filter(None, map(one.get, _PLATFORM))) for one in answer.get("Platforms") or ()]
-    if there and not any(platforms.same(one, platform) for one in there):
+    if there and not any(is_same_platform(one, platform) for one in there):
         raise UnkeyableInputError(
             f"base image '{reference}' is not there for {platform}, only for {', '.join(sorted(there))}",
             hint="choose one of these with --platform, or another base",
@@ -236,7 +237,7 @@ def _pull(
     from docker.errors import APIError
 
     found = facts(engine, reference)
-    if found is not None and platforms.same(found.platform, platform):
+    if found is not None and is_same_platform(found.platform, platform):
         return found
     if found is not None:  # Docker's own store holds one platform of a digest at a time; a builder knows no such limit.
         tag = _tag("pulled", reference.rpartition(":")[2], platform)
@@ -250,7 +251,7 @@ def _pull(
         except APIError as error:
             raise CaptureFailedError(f"base image '{reference}' cannot be pulled: {error.explanation}") from error
     found = facts(engine, reference)
-    if found is None or not platforms.same(found.platform, platform):
+    if found is None or not is_same_platform(found.platform, platform):
         raise CaptureFailedError(f"base image '{reference}' was pulled for {platform} and is not in the engine")
     return found
 
@@ -270,6 +271,8 @@ def _import(engine: Engine, archive: Path, tag: str, platform: str) -> ImageFact
             raise CaptureFailedError(f"base '{archive}' cannot be imported: {error.explanation}") from error
         except OSError as error:
             raise CaptureFailedError(f"base '{archive}' cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise CaptureFailedError(f"base '{archive}' cannot be read: {error}") from error
     found = facts(engine, tag)
     if found is None:
         said = answer.text.strip().rpartition("\n")[2]
@@ -280,12 +283,7 @@ def _import(engine: Engine, archive: Path, tag: str, platform: str) -> ImageFact
 def _plain(archive: Path) -> Iterator[bytes]:
     """Give an archive in chunks; zstd is unpacked here, because engines differ in knowing it."""
     with archive.open("rb") as file:
-        begin = file.read(len(_ZSTD))
-        file.seek(0)
-        if begin != _ZSTD:
-            while chunk := file.read(_CHUNK):
-                yield chunk
-            return
-        import zstandard
-
-        yield from zstandard.ZstdDecompressor().read_to_iter(file, write_size=_CHUNK)
+        found = compression.of(file)
+        packed = found if found is Compression.ZSTD else Compression.NONE
+        with compression.decompressed(file, packed) as content:
+            yield from oci.pieces(content)

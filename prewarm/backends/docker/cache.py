@@ -24,8 +24,10 @@ from typing import IO, Final
 from prewarm import document
 from prewarm.backends.docker.engine import Engine
 from prewarm.backends.docker.images import facts, is_of
-from prewarm.backends.docker.parcels import CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sums
+from prewarm.backends.docker.loading import MANIFEST
+from prewarm.backends.docker.parcels import Parcel, load, parcel, sums
 from prewarm.backends.docker.saved import agreed, saved, wanted
+from prewarm.backends.oci import CHUNK, LARGEST
 from prewarm.backends.travel import Stored, Traveller
 from prewarm.backends.tree import ChunkReader
 from prewarm.errors import BackendUnavailableError, TemplateCorruptError, UnsupportedOptionError

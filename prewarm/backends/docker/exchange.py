@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from prewarm.backends.docker import layout
-from prewarm.backends.docker.engine import Engine, raw, translated
+from prewarm.backends.docker import layout, loading
+from prewarm.backends.docker.engine import Engine, translated
 from prewarm.errors import CaptureFailedError
 
 _CONTAINERD: Final = "io.containerd.snapshotter"
@@ -91,9 +91,9 @@ def handed(
 
 def _load(engine: Engine, archive: Path) -> None:
     try:
-        with translated(), archive.open("rb") as file:
-            for event in raw(engine.api).load_image(file):
-                if "error" in event:
-                    raise CaptureFailedError(f"the engine does not take in what was built: {event['error']}")
+        with archive.open("rb") as file:
+            loading.load(
+                engine, file, lambda why: CaptureFailedError(f"the engine does not take in what was built: {why}")
+            )
     finally:
         archive.unlink(missing_ok=True)

@@ -18,17 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from prewarm.backends import compression, oci
 from prewarm.backends.docker.engine import Engine, translated
+from prewarm.backends.docker.loading import BLOBS, MANIFEST
 from prewarm.backends.tree import ChunkReader
 from prewarm.errors import CaptureFailedError
 
-_CHUNK: Final = 1024 * 1024
-_LARGEST: Final = 16 * 1024 * 1024  # Of what describes an image.
-_MANIFEST: Final = "manifest.json"
-_BLOBS: Final = "blobs/sha256/"
 _LINKS: Final = 8
 _IMAGE: Final = "application/vnd.oci.image."
-_PACKED: Final = ((b"\x1f\x8b", "+gzip"), (b"\x28\xb5\x2f\xfd", "+zstd"))
 
 
 def write(engine: Engine, image: str, directory: Path, *, platform: str, check: Callable[[], None]) -> str:
@@ -46,7 +43,7 @@ def write(engine: Engine, image: str, directory: Path, *, platform: str, check: 
         BackendUnavailableError: The engine does not answer.
     """
     try:
-        (directory / _BLOBS).mkdir(parents=True)
+        (directory / BLOBS).mkdir(parents=True)
         with translated(), contextlib.closing(engine.api.get_image(image)) as chunks:
             saved = _Saved(directory)
             saved.unpack(_checked(chunks, check))
@@ -69,7 +66,7 @@ class _Saved:
 
     def unpack(self, chunks: Iterator[bytes]) -> None:
         """Write every file under its digest; no name of the archive becomes a path."""
-        with tarfile.open(fileobj=io.BufferedReader(ChunkReader(chunks), _CHUNK), mode="r|") as tar:
+        with tarfile.open(fileobj=io.BufferedReader(ChunkReader(chunks), oci.CHUNK), mode="r|") as tar:
             for member in tar:
                 name = posixpath.normpath(member.name)
                 if member.issym() or member.islnk():
@@ -77,13 +74,13 @@ class _Saved:
                     self._links[name] = posixpath.normpath(posixpath.join(below, member.linkname))
                 elif (content := tar.extractfile(member)) is not None:
                     self._digests[name] = self._blob(content)
-                    if name.startswith(_BLOBS) and name != _BLOBS + self._digests[name]:
+                    if name.startswith(BLOBS) and name != BLOBS + self._digests[name]:
                         raise ValueError(f"{name} is not its digest")
 
     def describe(self, platform: str) -> str:
         """Write manifest and index; give the manifest's digest."""
         wanted, found = platform.split("/")[:2], []
-        for image in json.loads(self._text(self._digest(_MANIFEST))):
+        for image in json.loads(self._text(self._digest(MANIFEST))):
             config = self._digest(image["Config"])
             said = json.loads(self._text(config))
             found.append((config, image, [said.get("os"), said.get("architecture")]))
@@ -113,8 +110,7 @@ class _Saved:
 
     def _layer(self, digest: str) -> dict[str, Any]:
         with self._path(digest).open("rb") as file:
-            begin = file.read(4)
-        packed = next((suffix for magic, suffix in _PACKED if begin.startswith(magic)), "")
+            packed = compression.of(file).value
         return self._descriptor(f"{_IMAGE}layer.v1.tar{packed}", digest)
 
     def _descriptor(self, kind: str, digest: str) -> dict[str, Any]:
@@ -123,7 +119,7 @@ class _Saved:
     def _blob(self, content: IO[bytes]) -> str:
         part, digest = self._directory / "part", hashlib.sha256()
         with part.open("wb") as file:
-            while chunk := content.read(_CHUNK):
+            for chunk in oci.pieces(content):
                 digest.update(chunk)
                 file.write(chunk)
         os.replace(part, self._path(digest.hexdigest()))
@@ -131,13 +127,10 @@ class _Saved:
 
     def _text(self, digest: str) -> bytes:
         with self._path(digest).open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ValueError(f"what describes it has more than {_LARGEST} bytes")
-        return data
+            return oci.whole("what describes it", oci.pieces(file))
 
     def _path(self, digest: str) -> Path:
-        return self._directory / _BLOBS / digest
+        return self._directory / BLOBS / digest
 
 
 def _checked(chunks: Iterator[bytes], check: Callable[[], None]) -> Iterator[bytes]:

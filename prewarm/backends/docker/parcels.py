@@ -7,22 +7,20 @@ only the blobs that it names. Called by ``saved`` and ``cache``.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
-import json
 import re
 import secrets
-import tarfile
-import zlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import IO, Final, Protocol
+from typing import IO, Final
 
 from prewarm import document
-from prewarm.backends.docker import content
-from prewarm.backends.docker.engine import Engine, raw, translated
+from prewarm.backends import compression, oci
+from prewarm.backends.compression import Compression, Readable
+from prewarm.backends.docker import content, loading
+from prewarm.backends.docker.engine import Engine, translated
 from prewarm.backends.docker.images import ImageFacts, facts
 from prewarm.backends.docker.names import (
     LABEL_KEY,
@@ -36,13 +34,7 @@ from prewarm.backends.docker.templates import untag
 from prewarm.errors import TemplateCorruptError
 from prewarm.key import TemplateKey
 
-CHUNK: Final = 1024 * 1024
-LARGEST: Final = 16 * 1024 * 1024  # Of what describes an image.
-MANIFEST: Final = "manifest.json"
-BLOBS: Final = "blobs/sha256/"
 _UNPACKED: Final = re.compile(r"sha256:[0-9a-f]{64}")
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +88,10 @@ class Parcel:
         return found.id == f"sha256:{self.config}" or found.content == self.content
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-def sha256(file: _Readable) -> str:
+def sha256(file: Readable) -> str:
     """Hash a file to its end."""
     digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
+    for chunk in oci.pieces(file):
         digest.update(chunk)
     return digest.hexdigest()
 
@@ -114,23 +102,17 @@ def sums(file: IO[bytes]) -> tuple[str, str]:
     Raises:
         ValueError: Its compression is damaged.
     """
-    begin = file.read(len(_ZSTD))
-    file.seek(0)
-    hashed = _Hashed(file)
-    if begin.startswith(_GZIP):
-        unpacked: _Readable = gzip.GzipFile(fileobj=io.BufferedReader(hashed, CHUNK))
-    elif begin == _ZSTD:
-        import zstandard
-
-        unpacked = zstandard.ZstdDecompressor().stream_reader(io.BufferedReader(hashed, CHUNK), read_across_frames=True)
-    else:
+    packed = compression.of(file)
+    if packed is Compression.NONE:
         digest = sha256(file)
         return digest, digest
+    hashed = _Hashed(file)
     try:
-        inner = sha256(unpacked)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"a layer's compression is damaged: {error}") from error
-    while hashed.read(CHUNK):
+        with compression.decompressed(io.BufferedReader(hashed, oci.CHUNK), packed) as unpacked:
+            inner = sha256(unpacked)
+    except ValueError as error:
+        raise ValueError(f"a layer is damaged: {error}") from error
+    while hashed.read(oci.CHUNK):
         pass
     return hashed.digest.hexdigest(), inner
 
@@ -197,18 +179,16 @@ def load(
         TemplateCorruptError: The engine refuses them, or they are something else there than here.
         BackendUnavailableError: The engine does not answer.
     """
-    from docker.errors import APIError
-
     identity = secrets.token_hex(8)
     staged = {one.tag: staged_tag(one.namespace, one.key, identity, "load") for one in parcels}
     try:
-        with translated():
-            try:
-                for event in raw(engine.api).load_image(_archive(parcels, staged.values(), blob)):
-                    if "error" in event:
-                        raise TemplateCorruptError(f"the engine refuses the images: {event['error']}")
-            except APIError as error:
-                raise TemplateCorruptError(f"the engine refuses the images: {error.explanation}") from error
+        loading.load(
+            engine,
+            loading.archive(
+                [loading.Sent(tag=staged[one.tag], config=one.config, layers=one.layers) for one in parcels], blob
+            ),
+            lambda why: TemplateCorruptError(f"the engine refuses the images: {why}"),
+        )
         arrived = []
         for one in parcels:
             found = facts(engine, staged[one.tag])
@@ -224,34 +204,3 @@ def load(
             if (found := facts(engine, tag)) is not None:
                 untag(engine, tag, found.id)
     return [one.key for one in parcels]
-
-
-def _archive(
-    parcels: Sequence[Parcel],
-    tags: Iterable[str],
-    blob: Callable[[str], AbstractContextManager[tuple[IO[bytes], int]]],
-) -> Generator[bytes, None, None]:
-    """Give the archive that the engine gets: ``manifest.json`` last, when all that it names is there."""
-    for digest in dict.fromkeys(digest for one in parcels for digest in one.blobs):
-        with blob(digest) as (file, size):
-            yield _header(BLOBS + digest, size)
-            while chunk := file.read(CHUNK):
-                yield chunk
-            yield _padding(size)
-    manifest = [
-        {"Config": BLOBS + one.config, "RepoTags": [tag], "Layers": [BLOBS + layer for layer in one.layers]}
-        for one, tag in zip(parcels, tags, strict=True)
-    ]
-    data = json.dumps(manifest).encode()
-    yield _header(MANIFEST, len(data)) + data + _padding(len(data))
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _header(name: str, size: int) -> bytes:
-    member = tarfile.TarInfo(name)
-    member.size = size
-    return member.tobuf(tarfile.GNU_FORMAT)
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % tarfile.BLOCKSIZE)

@@ -1,19 +1,14 @@
-"""Platforms: which of them an image is for, and whether an engine can run what it holds for another than this machine's."""
+"""Whether an engine can run what it holds for another platform than this machine's."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from prewarm.backends.docker.engine import Engine, translated
+from prewarm.backends.oci import is_same_platform
 from prewarm.machine import host_platform
 
 EMULATE: Final = "register an emulator for it there (Debian: qemu-user-static), or use an engine of that platform"
-
-
-def same(found: str, wanted: str) -> bool:
-    """Say whether an image's platform is the one wanted; a variant that is said on one side only does not count."""
-    ours, theirs = found.split("/"), wanted.split("/")
-    return all(one == other for one, other in zip(ours, theirs, strict=False))
 
 
 def runs(engine: Engine, container: str, platform: str) -> bool:
@@ -26,7 +21,7 @@ def runs(engine: Engine, container: str, platform: str) -> bool:
     """
     from docker.errors import APIError
 
-    if same(platform, host_platform()):
+    if is_same_platform(platform, host_platform()):
         return True
     with translated():
         api = engine.api

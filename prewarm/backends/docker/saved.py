@@ -19,8 +19,10 @@ from typing import IO, Final
 from prewarm import document
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, held
-from prewarm.backends.docker.parcels import BLOBS, CHUNK, LARGEST, MANIFEST, Parcel, load, parcel, sha256, sums
-from prewarm.backends.docker.tarstreams import CheckedMember
+from prewarm.backends.docker.loading import BLOBS, MANIFEST
+from prewarm.backends.docker.parcels import Parcel, load, parcel, sha256, sums
+from prewarm.backends.members import CheckedMember
+from prewarm.backends.oci import CHUNK, LARGEST
 from prewarm.backends.travel import Traveller
 from prewarm.errors import BackendUnavailableError, TemplateCorruptError, TemplateNotFoundError
 from prewarm.key import TemplateKey

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from prewarm.backends.local import images
+from prewarm.backends import oci
 from prewarm.backends.logins import login
 from prewarm.errors import BackendUnavailableError, UnkeyableInputError
 
 if TYPE_CHECKING:
-    import requests
     from oras.provider import Registry
 
 _HUB: Final = "docker.io"
@@ -26,11 +25,6 @@ _NOT_FOUND: Final = 404
 _NO_LOGIN: Final = (401, 403)
 _OK: Final = 200
 _ANSWERS_WITHIN_S: Final = 30.0
-_MANIFESTS: Final = (
-    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
-    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
-)
-_CHUNK: Final = 1024 * 1024
 
 
 def resolve(reference: str, platform: str, environment: Mapping[str, str]) -> tuple[str, str]:
@@ -44,7 +38,7 @@ def resolve(reference: str, platform: str, environment: Mapping[str, str]) -> tu
     try:
         with opened(name, environment) as repository:
             digest = asked if asked.startswith("sha256:") else repository.digest_of(asked)
-            return name, images.find(repository, digest, platform).digest
+            return name, oci.image_for(platform, repository, oci.Descriptor(digest=digest)).digest
     except ValueError as error:
         raise UnkeyableInputError(
             f"image '{reference}' cannot be used: {error}", hint="check its name and tag"
@@ -83,7 +77,7 @@ def opened(name: str, environment: Mapping[str, str]) -> Iterator[Repository]:
 
 
 class Repository:
-    """One repository of a registry: ``Blobs``.
+    """One repository of a registry: ``oci.Blobs``.
 
     Args:
         registry: To ask.
@@ -96,49 +90,32 @@ class Repository:
 
     def digest_of(self, tag: str) -> str:
         """Give the digest of what a tag points to now."""
-        return f"sha256:{hashlib.sha256(self._manifest(tag)).hexdigest()}"
+        with self._get(f"manifests/{tag}") as chunks:
+            return f"sha256:{hashlib.sha256(oci.whole(tag, chunks)).hexdigest()}"
 
-    def read_manifest(self, digest: str) -> bytes:
-        content = self._manifest(digest)
-        images.check(digest, hashlib.sha256(content).hexdigest())
-        return content
+    def read_manifest(self, wanted: oci.Descriptor) -> bytes:
+        return self._small(f"manifests/{wanted.digest}", wanted)
 
-    def read(self, digest: str) -> bytes:
-        content = self._small(f"blobs/{digest}")
-        images.check(digest, hashlib.sha256(content).hexdigest())
-        return content
+    def read(self, wanted: oci.Descriptor) -> bytes:
+        return self._small(f"blobs/{wanted.digest}", wanted)
 
-    def fetch(self, digest: str, directory: Path) -> Path:
-        path = directory / digest.removeprefix("sha256:")
-        found = hashlib.sha256()
-        with self._get(f"blobs/{digest}") as response, path.open("wb") as file:
-            for chunk in response.iter_content(_CHUNK):
-                found.update(chunk)
-                file.write(chunk)
-        images.check(digest, found.hexdigest())
-        return path
+    def fetch(self, wanted: oci.Descriptor, directory: Path) -> Path:
+        with self._get(f"blobs/{wanted.digest}") as chunks:
+            return oci.kept(wanted, chunks, directory)
 
-    def _manifest(self, reference: str) -> bytes:
-        return self._small(f"manifests/{reference}")
-
-    def _small(self, path: str) -> bytes:
-        content = b""
-        with self._get(path) as response:
-            for chunk in response.iter_content(_CHUNK):
-                content += chunk
-                if len(content) > images.LARGEST:
-                    raise ValueError(f"{path.partition('/')[2][:19]} has more than {images.LARGEST} bytes")
-        return content
+    def _small(self, path: str, wanted: oci.Descriptor) -> bytes:
+        with self._get(path) as chunks:
+            return oci.whole(f"blob {wanted.short}", oci.proven(wanted, chunks))
 
     @contextlib.contextmanager
-    def _get(self, path: str) -> Iterator[requests.Response]:
+    def _get(self, path: str) -> Iterator[Iterator[bytes]]:
         import requests
 
         url = f"{self._registry.prefix}://{self._host}/v2/{self._path}/{path}"
         # Without the library's own retries, which take two minutes to say that nobody answers.
         once = type(self._registry).do_request.__wrapped__
         try:
-            response = once(self._registry, url, "GET", headers={"Accept": _MANIFESTS}, stream=True)
+            response = once(self._registry, url, "GET", headers={"Accept": ", ".join(oci.MANIFESTS)}, stream=True)
         except requests.RequestException as error:
             if isinstance(error, ValueError):  # Without a login, the library takes the name of a realm for an address.
                 raise self._refused() from error
@@ -157,7 +134,7 @@ class Repository:
                     f"registry {self._host} answered {response.status_code} for {self._path}",
                     hint="check the name, and that you may read it ('docker login')",
                 )
-            yield response
+            yield response.iter_content(oci.CHUNK)
 
     def _refused(self) -> BackendUnavailableError:
         return BackendUnavailableError(

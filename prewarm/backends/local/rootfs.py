@@ -6,15 +6,15 @@ bits are dropped where all files have one owner, and owners are kept where this 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
+from prewarm.backends import compression
+from prewarm.backends.compression import Readable, decompressed
 from prewarm.backends.local.identity import identity_of_this_process
 from prewarm.backends.local.inside import make_directories
 from prewarm.backends.tree import member_time
@@ -22,8 +22,6 @@ from prewarm.errors import CaptureFailedError, PathEscapesError
 
 KIND: Final = "rootfs"
 _CHUNK: Final = 1024 * 1024
-_GZIP: Final = b"\x1f\x8b"
-_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _IDS: Final = 65536
 _OPAQUE: Final = "user.overlay.opaque"
 WHITEOUT: Final = ".wh."
@@ -46,7 +44,7 @@ def unpack(archive: Path, target: Path, *, whiteouts: bool = False, sha256: str 
     try:
         with archive.open("rb") as file:
             digested = _Digested(file)
-            with decompressed(digested, file) as stream:
+            with decompressed(digested, compression.of(file)) as stream:
                 _Unpacking(target, whiteouts=whiteouts).run(stream)
             if sha256 is not None and digested.rest() != sha256:
                 raise CaptureFailedError(f"{archive.name} has changed since it was looked at", hint="build again")
@@ -78,45 +76,6 @@ class _Digested(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-@contextlib.contextmanager
-def decompressed(stream: io.RawIOBase, file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Lend a stream of what is in a file, whatever it is compressed with.
-
-    Args:
-        stream: Reads the file.
-        file: At its beginning.
-
-    Raises:
-        tarfile.ReadError: What is compressed is damaged.
-    """
-    start = file.read(4)
-    file.seek(0)
-    if start.startswith(_GZIP):
-        import gzip
-        import zlib
-
-        try:
-            with gzip.GzipFile(fileobj=stream, mode="rb") as plain:
-                yield plain  # type: ignore[misc] # GzipFile reads like any other.
-        except zlib.error as error:
-            raise tarfile.ReadError(str(error)) from error
-    elif start == _ZSTD:
-        import zstandard
-
-        try:
-            unpacker = zstandard.ZstdDecompressor()
-            with unpacker.stream_reader(
-                stream,  # type: ignore[arg-type] # It reads like any other.
-                closefd=False,
-                read_across_frames=True,
-            ) as reader:
-                yield reader
-        except zstandard.ZstdError as error:
-            raise tarfile.ReadError(str(error)) from error
-    else:
-        yield stream  # type: ignore[misc] # It reads like any other.
-
-
 class _Unpacking:
     """One archive on its way into a directory. Paths are resolved by the kernel, inside the directory."""
 
@@ -126,11 +85,11 @@ class _Unpacking:
         self._many = identity_of_this_process().many
         self._directories: list[tuple[bytes, tarfile.TarInfo]] = []
 
-    def run(self, stream: IO[bytes]) -> None:
+    def run(self, stream: Readable) -> None:
         self._target.chmod(0o755)
         root = os.open(self._target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:
+            with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:  # type: ignore[call-overload] # It only reads.
                 for member in tar:
                     self._put(root, tar, member)
             for path, member in reversed(self._directories):
