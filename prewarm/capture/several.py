@@ -5,6 +5,7 @@ For what stands on nothing else, such as pulls and pushes; captures have an orde
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -66,17 +67,22 @@ def each(
 
     results: dict[int, Done[_Value]] = {}
     threads, left_s = 0, _GRACE_S
+    interrupted = False
     while len(results) < len(items) and left_s > 0:
         try:
+            if interrupted:
+                cancellation.cancel_aside()
+                interrupted = False
             while threads < min(jobs, len(items)):
                 threads += 1
                 threading.Thread(target=take, name=f"prewarm-several-{threads}", daemon=True).start()
-            number, done = ended.get(timeout=_TICK_S)
-            results[number] = done
-        except (KeyboardInterrupt, InterruptedBuildError):
-            cancellation.cancel()
-        except queue.Empty:
+            with contextlib.suppress(queue.Empty):
+                number, done = ended.get(timeout=_TICK_S)
+                results[number] = done
+                continue
             left_s -= _TICK_S if cancellation.cancelled else 0.0
+        except (KeyboardInterrupt, InterruptedBuildError):  # Here nothing else is done: another may come at any moment.
+            interrupted = True
     never: Done[_Value] = Done(error=InterruptedBuildError("interrupted"))
     return [results.get(number, never) for number in range(len(items))]
 

@@ -28,7 +28,7 @@ def host(backend, project):
     return backend.resolve_base(HostBase(), project=project, platform=host_platform(), sha256=sha256)
 
 
-def eventually(fact, seconds=10.0):
+def eventually(fact, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not (found := fact()) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -54,10 +54,15 @@ class Screen:
                 self.stream.feed(chunk)
 
     def wait_for(self, wanted, timeout=60):
+        """Read until a text is on the screen."""
+        self.wait_until(lambda: wanted in self.text, repr(wanted), timeout)
+
+    def wait_until(self, fact, what="it", timeout=60):
+        """Read until something holds of what is on the screen; a row that is being drawn anew is not there for a moment."""
         deadline = time.monotonic() + timeout
-        while wanted not in self.text:
-            assert self.alive, f"ended without {wanted!r}:\n{self.text}"
-            assert time.monotonic() < deadline, f"{wanted!r} did not come:\n{self.text}"
+        while not fact():
+            assert self.alive, f"ended without {what}:\n{self.text}"
+            assert time.monotonic() < deadline, f"{what} did not come:\n{self.text}"
             self.read(0.05)
 
     def type(self, text):

@@ -3,17 +3,39 @@
 ``PREWARM_SCENARIO_COMMAND`` names another ``prewarm`` than the one of this environment, such as one installed from a wheel.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from screen import Screen
 
 COMMAND = os.environ.get("PREWARM_SCENARIO_COMMAND") or str(Path(sys.executable).with_name("prewarm"))
+PATIENCE_S = 60.0
+
+
+def wait_until(fact, what="it"):
+    """Wait until something holds, and give it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := fact()):
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.02)
+    return found
+
+
+def hear(builder, wanted):
+    """Read what a command line that was started says, until it says this."""
+    seen = ""
+    for line in builder.stderr:
+        seen += line
+        if wanted in line:
+            return
+    raise AssertionError(f"{wanted!r} never came:\n{seen}")
 
 
 class Story:
@@ -111,18 +133,40 @@ class Story:
                 continue
         return found
 
-    def end(self):
-        """End all sessions; let everything be deleted."""
-        subprocess.run(
-            [COMMAND, "sessions", "--remove-all"],
-            cwd=self.project,
-            env=self.environment,
-            capture_output=True,
-            timeout=120,
-            check=False,
+    def running(self, *argv):
+        """Give the ids of the processes with this command line in this story's sandboxes."""
+        wanted = b"".join(word.encode() + b"\0" for word in argv)
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (entry / "cmdline").read_bytes() == wanted and str(self.home) in (entry / "mounts").read_text():
+                    found.append(int(entry.name))
+        return found
+
+    def await_running(self, *argv, count=1):
+        """Wait until so many processes with this command line run in this story's sandboxes."""
+        return wait_until(lambda: found if len(found := self.running(*argv)) == count else None, " ".join(argv))
+
+    def let_go(self, *argv):
+        """End a sleep that holds a step, so that the step goes on with what stands after it."""
+        for pid in self.await_running(*argv):
+            os.kill(pid, signal.SIGTERM)
+
+    def _sessions(self, *arguments):
+        argv = [COMMAND, "sessions", *arguments]
+        return subprocess.run(
+            argv, cwd=self.project, env=self.environment, capture_output=True, timeout=120, check=False
         )
+
+    def end(self):
+        """End the sessions that were opened with this state directory, and no others; let everything be deleted."""
+        listed = self._sessions("--json").stdout
+        opened = [one["id"] for one in json.loads(listed)["sessions"] if one["opened_at"] is not None] if listed else []
+        if opened:
+            self._sessions(*(f"--remove={one}" for one in opened))
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self.home.exists():
             subprocess.run(["chmod", "-R", "u+rwX", str(self.home)], stderr=subprocess.DEVNULL, check=False)
             shutil.rmtree(self.home, ignore_errors=True)

@@ -24,14 +24,15 @@ def test_results_come_in_the_order_of_the_items():
 
 @pytest.mark.parametrize(("jobs", "expected"), [(1, 1), (2, 2), (9, 4)])
 def test_no_more_than_asked_for_run_at_a_time(jobs, expected):
-    running, most, guard = 0, 0, threading.Lock()
+    running, most, guard, together = 0, 0, threading.Lock(), threading.Barrier(expected, timeout=60)
 
     def work(_item):
         nonlocal running, most
         with guard:
             running += 1
             most = max(most, running)
-        time.sleep(0.1)
+        together.wait()
+        time.sleep(0.01)
         with guard:
             running -= 1
 
@@ -57,7 +58,7 @@ def test_nothing_is_done_for_nobody():
 
 
 def test_ctrl_c_stops_what_runs_and_what_has_not_begun():
-    cancellation, begun, together = Cancellation(), [], threading.Barrier(2, timeout=10)
+    cancellation, begun, together = Cancellation(), [], threading.Barrier(2, timeout=60)
 
     def work(item):
         begun.append(item)
@@ -72,6 +73,21 @@ def test_ctrl_c_stops_what_runs_and_what_has_not_begun():
 
     assert cancellation.cancelled
     assert sorted(begun) == [0, 1]
+    assert all(isinstance(one.error, InterruptedBuildError) for one in done)
+
+
+def test_ctrl_c_pressed_over_and_over_is_not_raised_either():
+    cancellation = Cancellation()
+
+    def work(_item):
+        for _ in range(100):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.001)
+        cancellation.check()
+
+    done = each([0, 1], work, jobs=1, cancellation=cancellation)
+
+    assert cancellation.cancelled
     assert all(isinstance(one.error, InterruptedBuildError) for one in done)
 
 

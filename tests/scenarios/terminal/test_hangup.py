@@ -1,13 +1,12 @@
 """A terminal that is closed, and a reader that goes away: what that ends, what goes on, and that neither is an error."""
 
 import json
-import time
 
 import pytest
 from screen import Screen
-from stories import COMMAND
+from stories import COMMAND, wait_until
 
-NEVER_ENDS = "i=0; while sleep 0.05; do i=$((i+1)); echo $i; done"
+NEVER_ENDS = "i=0; while sleep 0.05; do i=$((i+1)); echo working 'on it' $i; done"
 
 
 def _on_terminal(story, script):
@@ -27,7 +26,7 @@ def _never_ending(story):
 
 def _check_quiet(story):
     """Nothing runs, and nobody was told of a bug."""
-    _wait_until(lambda: story.processes() == [])
+    wait_until(lambda: story.processes() == [])
     assert list((story.project.parent / "left").iterdir()) == []
 
 
@@ -37,13 +36,6 @@ def _check_ended(story):
     garbage = json.loads(story.prewarm("gc", "--backend", "local", "--json").stdout)["garbage"]
     assert [one for one in garbage if one["kind"] in {"litter", "template"}] == []
     assert json.loads(story.prewarm("sessions", "--json").stdout)["sessions"] == []
-
-
-def _wait_until(true, timeout=60):
-    deadline = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("progress", ["auto", "plain"])
@@ -83,7 +75,7 @@ def test_what_was_finished_before_the_terminal_was_closed_is_reused(story):
 def test_a_build_that_ignores_the_hangup_goes_on_to_its_end_without_a_terminal(story, progress):
     screen = _on_terminal(story, f"trap '' HUP; exec {COMMAND} build --progress {progress}")
     if progress == "none":
-        _wait_until((story.home / "locks").exists)
+        wait_until((story.home / "locks").exists)
     else:
         screen.wait_for("slow" if progress == "plain" else "working on it")
     assert screen.close() == 0
@@ -95,9 +87,9 @@ def test_a_build_under_nohup_outlives_the_terminal_it_was_started_from(story):
     shell = Screen(["/bin/bash", "--norc", "-i"], _environment(story), directory=story.project)
     shell.wait_for("in>")
     shell.type(f"nohup {COMMAND} build > log 2>&1 &\r")
-    _wait_until(lambda: "bootstrap" in _read(story.project / "log"))
+    wait_until(lambda: "bootstrap" in _read(story.project / "log"))
     shell.close()
-    _wait_until(lambda: "prepared 2 templates" in _read(story.project / "log"))
+    wait_until(lambda: "prepared 2 templates" in _read(story.project / "log"))
     _check_ended(story)
     assert story.statuses() == {"noisy": "reused", "slow": "reused"}
 
