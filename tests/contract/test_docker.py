@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import tarfile
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -86,6 +87,12 @@ class OnDocker(Harness):
     def is_own(self, name):
         """Say whether something carries the identity of a build whose state directory is this class's."""
         return f"{machine_of(type(self)._home)}-" in name
+
+    @classmethod
+    def teardown_class(cls):
+        super().teardown_class()
+        if "_shared_at" in cls.__dict__:
+            cls._shared_at.close()  # It was closed after its test, and has connected once more.
 
     def delete_behind(self, backend, ref):
         backend.engine.api.remove_image(ref.value["image"], force=True)
@@ -413,6 +420,22 @@ class TestDockerSessions(OnDocker):
         with pytest.raises(SessionGoneError):
             place.run(first, "touch /workspace/x")
         assert place.text(second, "ls /workspace").split() == ["seeded", "written"]
+
+    def test_a_session_that_somebody_removes_just_now_is_gone_and_its_key_opens_another(self, place, template):
+        opening = place.opening(template)
+        for _ in range(8):
+            first = place.open(opening)
+            remover = threading.Thread(target=first.remove)
+            remover.start()
+            while remover.is_alive():
+                with contextlib.suppress(SessionGoneError):
+                    place.backend.attach(first.state())
+            remover.join()
+
+            remover = threading.Thread(target=place.open(opening).remove)
+            remover.start()
+            place.open(opening)
+            remover.join()
 
     def test_a_stopped_session_is_started_again_with_its_files(self, place, session):
         session.files.write("/workspace/kept", b"1")

@@ -77,6 +77,12 @@ def podman(tmp_path_factory, absent):
 class TestSessionsOnPodman(Harness):
     """What a session must do, on Podman."""
 
+    @classmethod
+    def teardown_class(cls):
+        super().teardown_class()
+        if "_shared_at" in cls.__dict__:
+            cls._shared_at.close()  # It was closed after its test, and has connected once more.
+
     @pytest.fixture
     def backend(self, context, podman):
         made = DockerBackend(dataclasses.replace(context, environment={**context.environment, "DOCKER_HOST": podman}))

@@ -32,6 +32,12 @@ MEGABYTE = 1024 * 1024
 class Core(Harness):
     """What the contract says of captures, commands and files, once through everything that carries bytes."""
 
+    @classmethod
+    def teardown_class(cls):
+        super().teardown_class()
+        if "_shared_at" in cls.__dict__:
+            cls._shared_at.close()  # It was closed after its test, and has connected once more.
+
     @pytest.fixture
     def remote(self):
         raise NotImplementedError

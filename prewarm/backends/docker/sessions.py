@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ from prewarm.definition.model import Json, Network
 from prewarm.errors import (
     OtherPlatformError,
     SessionFailedError,
+    SessionGoneError,
     SessionStateError,
     UnsupportedOptionError,
 )
@@ -42,6 +44,9 @@ from prewarm.request import TemplateRef
 
 _TRIES: Final = 5
 _CONFLICT: Final = 409
+_GOING: Final = frozenset({"removing", "dead"})
+_REMOVAL_S: Final = 30.0
+_POLL_S: Final = 0.05
 
 
 def open_session(engine: Engine, request: OpenRequest, allowed: Sequence[str]) -> DockerSession:
@@ -58,7 +63,8 @@ def open_session(engine: Engine, request: OpenRequest, allowed: Sequence[str]) -
         if made is not None:
             return made
         found = _by_name(engine, name)
-        if found is None:
+        if found is None:  # Gone since, or its name is not free yet.
+            time.sleep(_POLL_S)
             continue
         labels = found["Config"]["Labels"] or {}
         identity = (request.namespace, request.name, request.session_key)
@@ -68,8 +74,10 @@ def open_session(engine: Engine, request: OpenRequest, allowed: Sequence[str]) -
             )
         if expired(found, _ends_at(labels)):
             remove(engine, found["Id"])
-            continue
-        return _enter(engine, found, policy)
+        else:
+            with contextlib.suppress(SessionGoneError):  # Somebody removes it; its name is free when that is done.
+                return _enter(engine, found, policy)
+        _await_removal(engine, found["Id"])
     raise SessionFailedError(
         f"session '{request.session_key}' of '{request.name}' comes and goes",
         hint="something else removes it; see 'docker events'",
@@ -209,10 +217,27 @@ def _enter(engine: Engine, found: Mapping[str, Any], policy: Policy) -> DockerSe
         except NotFound as error:
             raise gone(container) from error
         except APIError as error:
+            if _is_going(engine, container):
+                raise gone(container) from error
             raise _refused(error, policy) from error
     env = found["Config"].get("Env") or ()
     known = frozenset(text.split("=", 1)[0] for text in env)
     return DockerSession(engine, container, key=TemplateKey(labels[LABEL_KEY]), policy=policy, known=known)
+
+
+def _is_going(engine: Engine, container: str) -> bool:
+    """Say whether somebody removes a container, or has."""
+    try:
+        return inspect(engine, container)["State"]["Status"] in _GOING
+    except SessionGoneError:
+        return True
+
+
+def _await_removal(engine: Engine, container: str) -> None:
+    deadline = time.monotonic() + _REMOVAL_S
+    with contextlib.suppress(SessionGoneError):  # As it should be.
+        while inspect(engine, container)["State"]["Status"] in _GOING and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 def _connect(engine: Engine, container: str, networks: set[str], policy: Policy) -> None:
