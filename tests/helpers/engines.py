@@ -10,28 +10,28 @@ SERVICES = Path(__file__).parents[2] / "ci" / "services.sh"
 
 
 @contextlib.contextmanager
-def containerd_engine(directory, *, size="160m", bridge="none", flags=""):
+def containerd_engine(directory, *, size="160m", has_network=False, flags=""):
     """Lend the settings of an engine with containerd's image store, whose builder writes every cache.
 
     Args:
         directory: Where its store is mounted.
         size: Of the store.
-        bridge: Name of its network's device, which is made for it; without one, steps have no network.
+        has_network: Whether steps can have one.
         flags: Further ones for the engine.
     """
     (directory / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
     store = directory / "store"
     store.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(store)], check=True)
-    run = Path(
-        f"/run/prewarm-containerd-{os.getpid()}{'' if bridge == 'none' else '-net'}"
-    )  # Sockets have short names.
+    # Sockets have short names.
+    run = Path(f"/run/prewarm-containerd-{os.getpid()}{'-net' if has_network else ''}")
     environment = {
         **os.environ,
         "PREWARM_TEST_RUN": str(run),
         "PREWARM_TEST_DATA": str(store),
-        "PREWARM_TEST_BRIDGE_NAME": bridge,
-        "PREWARM_TEST_BRIDGE": "172.31.242.1/24",
+        # No other process has this device or this net.
+        "PREWARM_TEST_BRIDGE_NAME": f"pw{os.getpid()}" if has_network else "none",
+        "PREWARM_TEST_BRIDGE": f"10.{200 + os.getpid() // 256 % 50}.{os.getpid() % 256}.1/24",
         "PREWARM_TEST_REGISTRY_PORT": "0",
         "PREWARM_TEST_DOCKERD_FLAGS": f"--config-file {directory / 'daemon.json'} --storage-driver overlayfs {flags}",
     }

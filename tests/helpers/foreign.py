@@ -42,6 +42,8 @@ def emulated(program, directory):
     directory.mkdir()
     subprocess.run(["mount", "-t", "binfmt_misc", "none", str(directory)], check=True, capture_output=True)
     try:
+        if (directory / _HANDLER).exists():  # Left by a run that was killed.
+            (directory / _HANDLER).write_text("-1")
         # F: the emulator is opened now, so that containers need not have it. P: busybox goes by the name it is called by.
         told = b":%s:M::%s:%s:%s:FP" % (_HANDLER.encode(), _MAGIC, _MASK, os.fsencode(program))
         (directory / "register").write_bytes(told)

@@ -35,7 +35,7 @@ class DockerStory(Story):
 
     def images(self):
         """Give the ids of this story's templates, whichever of its namespaces they are of."""
-        listed = self.docker("images", "--quiet", "--no-trunc", "--filter", "reference=prewarm/story-docker*")
+        listed = self.docker("images", "--quiet", "--no-trunc", "--filter", "reference=prewarm/story-*")
         return sorted(set(listed.split()))
 
     def forget(self):
@@ -63,6 +63,7 @@ def docker_story(engine, tmp_path):
         project = tmp_path / name
         shutil.copytree(HERE / name, project)
         one = DockerStory(project, tmp_path / "home")
+        one.forget()  # What an earlier run left that was killed.
         made.append(one)
         return one
 

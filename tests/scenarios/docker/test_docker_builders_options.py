@@ -38,7 +38,7 @@ def containerd(tmp_path_factory, absent):
     if os.getuid() != 0 or "DOCKER_HOST" not in os.environ:
         absent("docker", "an engine of its own needs root, and ci/services.sh")
     directory = tmp_path_factory.mktemp("containerd")
-    with containerd_engine(directory, size="700m", bridge="prewarm-options", flags="--iptables=false") as settings:
+    with containerd_engine(directory, size="700m", has_network=True, flags="--iptables=false") as settings:
         yield settings
 
 
