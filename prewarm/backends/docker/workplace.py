@@ -23,6 +23,7 @@ from prewarm.errors import CaptureFailedError
 
 PREFIX: Final = "build-"
 _LOCK: Final = "lock"
+_DOOR: Final = "builds.lock"
 _FOREIGN_AGE_S: Final = 2 * 3600.0
 _PARTS: Final = 3
 
@@ -55,16 +56,19 @@ def workplace(home: Path) -> Iterator[Workplace]:
     path = home / "docker" / f"{PREFIX}{token}"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _unseen(path.parent):
+            path.mkdir(mode=0o700)
+            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise CaptureFailedError(f"cannot make a directory for the build: {error}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         (path / "context" / "scripts").mkdir(parents=True)
         yield Workplace(path=path, identity=f"{machine_of(home)}-{token}-{int(time.time()):x}")
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path / "context", ignore_errors=True)
+        with contextlib.suppress(OSError), _unseen(path.parent):  # Somebody may have deleted the state directory.
+            shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 
 
@@ -90,7 +94,8 @@ def under_way(home: Path, identity: str) -> bool:
 def abandoned(home: Path) -> list[Path]:
     """Give the directories of builds that were killed."""
     try:
-        return sorted(path for path in (home / "docker").glob(f"{PREFIX}*") if not _is_locked(path))
+        with _unseen(home / "docker"):
+            return sorted(path for path in (home / "docker").glob(f"{PREFIX}*") if not _is_locked(path))
     except OSError:  # Nothing was ever built here.
         return []
 
@@ -102,6 +107,17 @@ def clear(path: Path) -> None:
             if os.fsencode(path / "context") in process.read_bytes().split(b"\0"):
                 os.kill(int(process.parent.name), signal.SIGKILL)
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _unseen(builds: Path) -> Iterator[None]:
+    """Have nobody look for abandoned builds while one is made and not locked yet, or half gone; and the other way round."""
+    door = os.open(builds / _DOOR, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(door)
 
 
 def _is_locked(path: Path) -> bool:
