@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from prewarm.backends.capturing import Presence
+from prewarm.backends.context import BackendContext
 from prewarm.backends.docker import DockerBackend
 from prewarm.backends.docker.workplace import machine_of
 from prewarm.backends.hosting import FileKind
@@ -42,17 +43,22 @@ from prewarm.testing.workplace import PATIENCE_S
 SECRET = b"hunter2-4f1d9c"
 
 
+@pytest.fixture(scope="module")
+def works(tmp_path_factory, absent):
+    """An engine that answers, found out once: its builder takes a while to ask."""
+    asked = DockerBackend(BackendContext(home=tmp_path_factory.mktemp("check"), environment=dict(os.environ)))
+    health = asked.check()
+    asked.close()
+    if not health.ok:
+        absent("docker", health.reason)
+
+
 class OnDocker(Harness):
     """A backend on the engine that the environment names, and busybox to start from."""
 
     @pytest.fixture
-    def backend(self, context, request):
+    def backend(self, context, works):
         made = DockerBackend(context)
-        health = made.check()
-        if not health.ok:
-            if "docker" in (request.config.getoption("--require", default=None) or ()):
-                pytest.fail(f"docker is required: {health.reason}")
-            pytest.skip(health.reason)
         yield made
         made.close()
 
