@@ -76,14 +76,14 @@ def test_a_second_interrupt_does_not_end_what_the_first_has_begun():
 
     def stop() -> None:
         going.set()
-        assert release.wait(10)
+        assert release.wait(60)
         done.set()
 
     with cancellation.calling(stop):
         cancellation.cancel_aside()  # Comes back while it is still stopping: an interrupt now hits nothing of that.
         assert cancellation.cancelled
-        assert going.wait(10)
+        assert going.wait(60)
         cancellation.cancel_aside()
         assert not done.is_set()
         release.set()
-        assert done.wait(10)
+        assert done.wait(60)

@@ -1,6 +1,7 @@
 """What a build shows while it runs: rows that never tear on a terminal, plain lines and signs of life elsewhere."""
 
 import os
+import re
 import sys
 import threading
 import time
@@ -68,12 +69,12 @@ def test_a_run_that_reads_for_long_before_it_captures_gives_signs_of_life():
             twice.set()
 
     with PlainProgress(heartbeat_s=0.02, talk=talk) as progress:
-        assert twice.wait(10)
+        assert twice.wait(60)
         progress.template_started("analyst", KEY, "forced")
         count = sum("the inputs" in line for line in said)
         progress.template_finished(_finished())
         time.sleep(0.1)
-    assert said[0].startswith("the inputs: reading, 0.")
+    assert re.match(r"the inputs: reading, \d+\.\ds so far", said[0])
     assert sum("the inputs" in line for line in said) <= count + 1
 
 
@@ -90,10 +91,9 @@ def test_a_silent_step_gives_signs_of_life_with_its_last_line():
         progress.phase("analyst", Phase.BOOTSTRAP)
         progress.step("analyst", 1, 1, "make")
         progress.line("analyst", "\x1b[32mcompiling\x1b[0m\n")
-        assert twice.wait(10)
+        assert twice.wait(60)
     life = [line for line in said if "so far" in line]
-    assert life[-1].startswith("analyst: bootstrap 1/1, 0.")
-    assert life[-1].endswith("s so far: compiling")
+    assert re.fullmatch(r"analyst: bootstrap 1/1, \d+\.\ds so far: compiling", life[-1])
     assert not any(thread.name == "prewarm-heartbeat" for thread in threading.enumerate())
 
 
@@ -246,31 +246,34 @@ print("the report")
 def test_what_comes_before_the_first_capture_has_a_row_where_it_takes_long():
     code = READER.format(tests=[os.path.dirname(__file__), os.path.dirname(screen_module)])
     screen = Screen([sys.executable, "-c", code], {**os.environ, "TERM": "xterm"}, columns=80, rows=24)
-    screen.wait_for("the inputs  reading  2.")
+    screen.wait_until(lambda: re.search(r"the inputs  reading  ([2-9]|\d\d)", screen.text))
     screen.type("\n")
     screen.wait_for("analyst  starting")
-    screen.read(0.3)
-    assert "the inputs" not in screen.text
+    screen.wait_until(lambda: "the inputs" not in screen.text)
     assert _finish(screen) == 0
     assert [line.split()[:2] for line in screen.lines] == [["fresh", "analyst"], ["the", "report"]]
 
 
 def _finish(screen):
     screen.type("\n")
-    return screen.end(20)
+    return screen.end()
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 24), (120, 8)])
 @pytest.mark.parametrize("hostile", [False, True])
 def test_rows_on_a_terminal_neither_tear_nor_stay(columns, rows, hostile):
     screen = _screen(columns, rows, hostile=hostile)
+
+    def rows():
+        return tuple(
+            sum(text in line for line in screen.lines)
+            for text in ("analyst  bootstrap 2/5", "quite-a-", "base  bootstrap")
+        )
+
     screen.wait_for("printed by a hook")
     screen.read(0.5)
-    while_running = [line for line in screen.text.splitlines() if line]
-    assert sum("analyst  bootstrap 2/5" in line for line in while_running) == 1
-    assert sum("quite-a-" in line for line in while_running) == 1
-    assert not any("base  bootstrap" in line for line in while_running)
-    assert "fresh    base  3f2a9c1b7d04   12.3s" in " ".join(while_running)
+    screen.wait_until(lambda: rows() == (1, 1, 0), "a row each")
+    screen.wait_until(lambda: "fresh    base  3f2a9c1b7d04   12.3s" in " ".join(screen.lines))
     assert _finish(screen) == 0
     at_the_end = [line for line in screen.text.splitlines() if line]
     assert at_the_end[-1].startswith("the report")
@@ -299,8 +302,8 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(environment):
 def test_columns_of_the_environment_count():
     screen = _screen(80, 24, COLUMNS="40")
     screen.wait_for("printed by a hook")
-    rows = [line for line in screen.text.splitlines() if "bootstrap" in line]
-    assert rows
+    screen.wait_for("bootstrap")
+    rows = [line for line in screen.lines if "bootstrap" in line]
     assert max(len(line) for line in rows) <= 39
     _finish(screen)
 
@@ -309,6 +312,6 @@ def test_an_interrupt_takes_the_rows_away():
     screen = _screen(80, 24)
     screen.wait_for("printed by a hook")
     screen.type("\x03")
-    assert screen.end(20) != 0
+    assert screen.end() != 0
     assert not screen.screen.cursor.hidden
     assert "bootstrap 2/5" not in screen.text

@@ -115,12 +115,12 @@ def test_the_lock_of_a_killed_holder_is_free_at_once(tmp_path):
     ready = context.Event()
     holder = context.Process(target=_hold, args=(tmp_path, ready))
     holder.start()
-    assert ready.wait(30)
+    assert ready.wait(60)
     with pytest.raises(TimeoutError), Home(tmp_path).lock("k", timeout=0):
         pass
     holder.kill()
     holder.join()
-    with Home(tmp_path).lock("k", timeout=5):
+    with Home(tmp_path).lock("k", timeout=60):
         pass
 
 

@@ -36,9 +36,9 @@ def test_who_waits_hears_once_who_holds_it_and_then_gets_it(tmp_path):
     with home.lock("k"):
         waiter = threading.Thread(target=wait)
         waiter.start()
-        assert asked.wait(30)
+        assert asked.wait(60)
         assert not got.wait(0.5)
-    waiter.join(30)
+    waiter.join(60)
     assert got.is_set()
     assert told == [f"process {os.getpid()}"]
 

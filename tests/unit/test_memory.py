@@ -111,7 +111,7 @@ def test_a_killed_command_writes_no_more_files(context):
     ended = threading.Event()
 
     def late(call):
-        go.wait(10)
+        go.wait(60)
         try:
             call.files.write("/workspace/late", b"x")
         finally:
@@ -123,7 +123,7 @@ def test_a_killed_command_writes_no_more_files(context):
     process = place.start(session, ["late"])
     process.kill()
     go.set()
-    assert ended.wait(10)
+    assert ended.wait(60)
     process.close()
     with pytest.raises(SessionFileError):
         session.files.read("/workspace/late")

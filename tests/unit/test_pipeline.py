@@ -381,26 +381,34 @@ def test_a_template_that_no_session_opens_from_is_a_failed_capture(shop):
 
 
 def test_captures_run_at_once_but_never_more_than_asked(shop):
-    running, most, lock = [0], [0], threading.Lock()
+    running, most, lock, together = [0], [0], threading.Lock(), threading.Barrier(3, timeout=60)
 
     def busy(call):
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        call.sleep(0.05)
+        together.wait()
+        call.sleep(0.01)
         with lock:
             running[0] -= 1
         return 0
 
-    workshop = shop(*(define(f"n{number}", f"busy {number}") for number in range(8)), commands={"busy": busy})
+    workshop = shop(*(define(f"n{number}", f"busy {number}") for number in range(9)), commands={"busy": busy})
     workshop.build(jobs=3)
     assert most[0] == 3
 
 
 def test_results_come_in_the_order_asked_whatever_finishes_first(shop):
-    commands = {"wait": lambda call: call.sleep(float(call.argv[1])) or 0}
-    workshop = shop(define("slow", "wait 0.3"), define("mid", "wait 0.1"), define("quick", "wait 0"), commands=commands)
     listener = Listener()
+
+    def after(call):
+        while call.argv[1] not in [name for name, _ in listener.finished]:
+            call.sleep(0.01)
+        return 0
+
+    workshop = shop(
+        define("slow", "after mid"), define("mid", "after quick"), define("quick", "true"), commands={"after": after}
+    )
     report = workshop.build(listener=listener)
     assert [one.name for one in report.templates] == ["slow", "mid", "quick"]
     assert [name for name, _ in listener.finished] == ["quick", "mid", "slow"]
@@ -411,7 +419,7 @@ def test_two_builds_at_once_capture_once_and_the_second_adopts(shop):
 
     def slow(call):
         began.set()
-        go.wait(30)
+        go.wait(60)
         return 0
 
     workshop = shop(define("a", "slow", "mark a"), commands={"slow": slow})
@@ -427,12 +435,12 @@ def test_two_builds_at_once_capture_once_and_the_second_adopts(shop):
         )
     )
     second.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not listener.notes and time.monotonic() < deadline:
         time.sleep(0.01)
     go.set()
-    first.join(30)
-    second.join(30)
+    first.join(60)
+    second.join(60)
     assert reasons(reports["first"]) == {"a": "first capture"}
     assert (statuses(reports["second"]), reasons(reports["second"])) == ({"a": "reused"}, {"a": "captured meanwhile"})
     assert workshop.ran == ["a"]
@@ -459,7 +467,7 @@ def stopping(shop, stop):
 
     def hang(call):
         reached.set()
-        call.sleep(60)
+        call.sleep(600)
         return 0
 
     workshop = shop(
@@ -498,10 +506,8 @@ def check_stopped(workshop, report, listener):
 
 def test_ctrl_c_stops_what_runs_keeps_what_is_done_and_leaves_nothing_half_made(shop):
     workshop, listener, watcher = stopping(shop, lambda: os.kill(os.getpid(), signal.SIGINT))
-    began = time.monotonic()
     report = workshop.build(listener=listener)
     watcher.join()
-    assert time.monotonic() - began < 30
     check_stopped(workshop, report, listener)
 
 
@@ -510,10 +516,8 @@ def test_ctrl_c_is_heard_whichever_thread_the_kernel_gives_it_to(shop):
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
     workshop, listener, watcher = stopping(shop, to_this_thread)
-    began = time.monotonic()
     report = workshop.build(listener=listener)
     watcher.join()
-    assert time.monotonic() - began < 30
     check_stopped(workshop, report, listener)
 
 
@@ -522,15 +526,17 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from building import Workshop, define, statuses
 
-reached = threading.Event()
+reached, over = threading.Event(), threading.Event()
 
 def hang(call):
     reached.set()
     call.sleep(60)
 
 def press():
-    reached.wait(30)
+    reached.wait()
     for _ in range(int(sys.argv[2])):
+        if over.is_set():
+            break
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(float(sys.argv[3]))
 
@@ -538,9 +544,10 @@ workshop = Workshop(Path(sys.argv[1]), define("a", "hang"), define("b", "mark b"
 threading.Thread(target=press, daemon=True).start()
 try:
     report = workshop.build()
+    over.set()
     print(statuses(report), report.exit_code)
 except KeyboardInterrupt:
-    pass  # One that came before the report was there.
+    over.set()  # One that came before the report was there, or just after.
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 print([thread.name for thread in threading.enumerate() if thread.name.startswith("prewarm")])
 print(len(workshop.backend.store.templates), list(workshop.backend.sessions()))
@@ -897,11 +904,11 @@ def test_nothing_to_do_costs_next_to_nothing(shop):
     workshop.build()
     took = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         report = workshop.build()
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     assert set(statuses(report).values()) == {"reused"}
-    assert min(took) < 0.25  # 50 ms on an idle machine; other tests run beside this one.
+    assert min(took) < 0.25  # Of the processor, whatever else runs on it; it takes about 50 ms.
 
 
 def test_a_lock_file_keeps_the_words_of_another_machine_for_the_same_template(shop):

@@ -198,7 +198,7 @@ def test_a_pull_has_its_seconds_in_the_report(shop):
 
 def test_what_can_be_pulled_is_pulled_at_a_time(shop):
     workshop = elsewhere(shop(define("a", "mark a"), define("b", "mark b"), define("c", "mark c")))
-    together, fetch = threading.Barrier(3, timeout=10), workshop.backend.fetch
+    together, fetch = threading.Barrier(3, timeout=60), workshop.backend.fetch
 
     def fetch_together(*arguments):
         together.wait()

@@ -23,20 +23,23 @@ def test_a_program_that_does_not_read_its_input_is_no_failure():
 
 
 def test_a_timeout_kills_the_group():
-    outcome = run(Command(argv=("sh", "-c", "sleep 300 & echo $!; sleep 300"), timeout_s=0.5))
+    for timeout_s in (0.5, 5, 60):  # The shell has to have begun.
+        outcome = run(Command(argv=("sh", "-c", "sleep 300 & echo $!; sleep 300"), timeout_s=timeout_s))
+        if outcome.stdout:
+            break
     assert outcome.timed_out
     grandchild = int(outcome.stdout)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while _alive(grandchild) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not _alive(grandchild)
 
 
 def test_a_background_child_that_holds_the_stream_does_not_hold_the_caller():
-    outcome = run(Command(argv=("sh", "-c", "sleep 300 & echo $!"), timeout_s=60))
+    outcome = run(Command(argv=("sh", "-c", "sleep 300 & echo $!"), timeout_s=120))
     os.kill(int(outcome.stdout), signal.SIGKILL)
     assert outcome.ok
-    assert outcome.seconds < 30
+    assert outcome.seconds < 60
 
 
 def test_output_past_the_cap_is_dropped_and_said():

@@ -213,7 +213,7 @@ def test_a_hook_that_does_not_come_back_is_not_waited_for(handle):
 
     began = time.monotonic()
     error = failure(handle, hook(call, timeout_s=0.2))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert "timed out after" in error.message
     assert error.hint == "raise the step's 'timeout'"
     release.set()
@@ -228,16 +228,16 @@ def test_a_cancelled_hook_that_does_not_come_back_is_not_waited_for(handle):
 
     def call(_sandbox):
         began.set()
-        release.wait(60)
+        release.wait(600)
 
     def cancel():
-        assert began.wait(10)
+        assert began.wait(60)
         cancellation.cancel()
 
     threading.Thread(target=cancel).start()
     try:
         with pytest.raises(InterruptedBuildError):
-            run(handle, hook(call, timeout_s=60), cancellation=cancellation)
+            run(handle, hook(call, timeout_s=600), cancellation=cancellation)
     finally:
         release.set()
     eventually(lambda: not any(thread.name == HOOK_THREAD for thread in threading.enumerate()))
@@ -249,13 +249,13 @@ def test_a_cancelled_hook_may_clean_up(handle):
     def call(sandbox):
         threading.Timer(0.2, cancellation.cancel).start()
         try:
-            sandbox.run("sleep 30")
+            sandbox.run("sleep 600")
         finally:
             time.sleep(0.2)
             cleaned.append(1)
 
     with pytest.raises(InterruptedBuildError):
-        run(handle, hook(call, timeout_s=60), cancellation=cancellation)
+        run(handle, hook(call, timeout_s=600), cancellation=cancellation)
     assert cleaned == [1]
 
 
@@ -278,18 +278,18 @@ def test_a_hook_uploads_from_the_project(handle, tmp_path):
 def test_cancelling_kills_a_command(handle):
     cancellation = Cancellation()
     threading.Timer(0.2, cancellation.cancel).start()
-    request = ProcessRequest(argv=("sleep", "30"), cwd="/workspace", env={}, user="root")
+    request = ProcessRequest(argv=("sleep", "600"), cwd="/workspace", env={}, user="root")
     began = time.monotonic()
     with pytest.raises(InterruptedBuildError):
         run_command(handle, request, max_output=10, cancellation=cancellation)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_an_exception_while_reading_kills_the_command(handle):
     def interrupt(chunk):
         raise KeyboardInterrupt
 
-    request = ProcessRequest(argv=("sh", "-c", "echo x; sleep 30"), cwd="/workspace", env={}, user="root")
+    request = ProcessRequest(argv=("sh", "-c", "echo x; sleep 600"), cwd="/workspace", env={}, user="root")
     with pytest.raises(KeyboardInterrupt):
         run_command(handle, request, max_output=10, on_output=interrupt)
 
