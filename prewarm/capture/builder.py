@@ -141,7 +141,8 @@ class Builder:
         place = work.item.place
         record = self.catalog.records(self.namespace, [place.key]).get(place)
         refs = [record.ref] if record is not None else []
-        known = work.backend.find(self.namespace, place.key)
+        # Of another than was captured here, its labels are not word enough: a foreign image may carry them.
+        known = work.backend.find(self.namespace, place.key) if work.item.reason is not Reason.CORRUPT else None
         if known is not None and known not in refs:
             refs.append(known)
         probes = work.backend.probe([(place.key, ref) for ref in refs]) if refs else ()

@@ -102,7 +102,7 @@ def build(
         stack.enter_context(home.lock(build_lock(project.namespace), exclusive=False))
         catalog = stack.enter_context(Catalog(home))
         path = options.lock or project.directory / LOCK_NAME
-        read_or_begin(path, project.namespace)  # What cannot be read is said before anything runs.
+        lock = read_or_begin(path, project.namespace)  # What cannot be read is said before anything runs.
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
         source = None
         if options.registry is not None:
@@ -113,7 +113,9 @@ def build(
                 cancellation=cancellation,
                 jobs=options.jobs or several.AT_A_TIME,
             )
-        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force, source=source)
+        prepared = prepare(
+            identified, catalog=catalog, lock=lock, only=options.only, force=options.force, source=source
+        )
         credentials = read_all(prepared.to_capture, project=project.directory, environment=environment)
         catalog.add_lock_file(path.absolute(), project.namespace)
         builder = Builder(
@@ -166,10 +168,13 @@ def plan(
     """Say what ``build`` would do now; raises what it would raise before it captures anything."""
     began = time.monotonic()
     options = options or RunOptions()
+    lock = read_or_begin(options.lock or project.directory / LOCK_NAME, project.namespace)
     with Catalog(home) as catalog:
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
         source = Offers(registry=options.registry) if options.registry is not None else None
-        prepared = prepare(identified, catalog=catalog, only=options.only, force=options.force, source=source)
+        prepared = prepare(
+            identified, catalog=catalog, lock=lock, only=options.only, force=options.force, source=source
+        )
     planned = {item.name: prepared.report(prepared.planned(item)) for item in prepared.items}
     return Report(
         namespace=project.namespace,
@@ -246,9 +251,10 @@ def explain(
     from prewarm.pipeline.hindsight import look_back
 
     options = replace(options or RunOptions(), only=(name,))
+    lock = read_or_begin(options.lock or project.directory / LOCK_NAME, project.namespace)
     with Catalog(home) as catalog:
         identified = _identify(project, options, home=home, environment=environment, choose=choose)
-        prepared = prepare(identified, catalog=catalog)
+        prepared = prepare(identified, catalog=catalog, lock=lock)
         planned = {item.name: prepared.report(prepared.planned(item)) for item in prepared.items}
         now = next(one for one in prepared.reports(planned) if one.name == name)
         return look_back(catalog, now, namespace=project.namespace)

@@ -17,6 +17,7 @@ from prewarm.catalog.records import Place, Record
 from prewarm.definition.model import Definition, Project
 from prewarm.home import Home
 from prewarm.inputs import FileDigests
+from prewarm.lockfile import LockFile
 from prewarm.pipeline.keying import Keyed, choose_backends, compute_keys
 from prewarm.pipeline.presence import Choose, ask
 from prewarm.pipeline.selection import matching, parent_name, select
@@ -180,6 +181,7 @@ def prepare(
     identified: Identified,
     *,
     catalog: Catalog,
+    lock: LockFile,
     only: Sequence[str] = (),
     force: bool = False,
     source: Source | None = None,
@@ -189,6 +191,7 @@ def prepare(
     Args:
         identified: The sandboxes of the run.
         catalog: What was captured on this machine.
+        lock: As it stands before the run.
         only: As the run's.
         force: As the run's.
         source: Where to look for what would have to be captured.
@@ -202,7 +205,7 @@ def prepare(
     records = catalog.records(namespace, [candidate.place.key for candidate in candidates])
     backends = {one.backend.name: one.backend for one in identified.keyed}
     places = ((backends[candidate.place.backend], candidate.place) for candidate in candidates)
-    found = ask(namespace, places, records)
+    found = ask(namespace, places, records, lock)
     names = [candidate.name for candidate in candidates]
     previous: dict[str, Previous] = {}
     for name, built in catalog.latest(namespace, platform).items():

@@ -19,6 +19,8 @@ from prewarm.home import Home
 from prewarm.plan import Action, Found, PlanItem, Reason
 
 PULL: Final = "pull"
+# What stands here under the key is on another parent, or is not what was captured: no name or label makes it so.
+_NOT_FOUND_HERE: Final = frozenset({Reason.PARENT_CAPTURED_AGAIN, Reason.CORRUPT})
 
 
 class Source(Protocol):
@@ -90,7 +92,7 @@ class Pulls:
 
         lock = key_lock(namespace, item.place)
         with holding(self.home, lock, cancellation=self.cancellation, waiting=waiting):
-            known = None if item.reason is Reason.PARENT_CAPTURED_AGAIN else backend.find(namespace, key)
+            known = None if item.reason in _NOT_FOUND_HERE else backend.find(namespace, key)
             if known is not None:  # Another build may have captured it while this one waited.
                 (probe,) = backend.probe([(key, known)])
                 if probe.presence is Presence.PRESENT:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from prewarm.backends.base import BackendContext, Presence, TemplateRef
+from prewarm.backends.base import BackendContext, Presence, Probe, TemplateRef
 from prewarm.backends.memory import MemoryBackend
 from prewarm.catalog.records import Place, Record
-from prewarm.definition.model import HostBase
+from prewarm.definition.model import HostBase, SessionOptions
+from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.pipeline.presence import ask
 from prewarm.testing.builders import capture_request, key_of
 from prewarm.testing.fakes import RecordingObserver
@@ -66,6 +67,49 @@ def test_a_record_of_something_else_gives_way_to_what_the_backend_finds(backend)
     place, ref = backend.make("x")
     stale = TemplateRef(backend="memory", format="memory/1", value={"id": "long gone"})
     found = ask("acme", [(backend, place)], {place: record(place, stale)})
+    assert (found[place].usable, found[place].ref, found[place].record) == (True, ref, None)
+
+
+class Retagged(Counting):
+    """Finds under a key what is not what was recorded, as an engine does after ``docker tag``."""
+
+    def probe(self, wanted):
+        return [
+            Probe(presence=Presence.CORRUPT, detail="another image") if ref.value == RECORDED.value else answer
+            for (_, ref), answer in zip(wanted, super().probe(wanted), strict=True)
+        ]
+
+
+RECORDED = TemplateRef(backend="memory", format="memory/1", value={"id": "recorded"})
+
+
+def locked(place, ref) -> LockFile:
+    entry = LockEntry(
+        name="n",
+        platform="linux/amd64",
+        status=EntryStatus.CAPTURED,
+        key=place.key,
+        backend=place.backend,
+        ref=ref,
+        user="sandbox",
+        workdir="/workspace",
+        session=SessionOptions(),
+    )
+    return LockFile(namespace="acme", entries=(entry,))
+
+
+def test_something_else_than_was_recorded_is_corrupt_whatever_labels_it_carries(tmp_path):
+    backend = Retagged(tmp_path)
+    place, _ = backend.make("x")
+    found = ask("acme", [(backend, place)], {place: record(place, RECORDED)}, locked(place, RECORDED))
+    assert found[place].probe.presence is Presence.CORRUPT
+    assert found[place].ref == RECORDED
+
+
+def test_something_else_than_was_recorded_is_taken_where_the_lock_file_names_it(tmp_path):
+    backend = Retagged(tmp_path)
+    place, ref = backend.make("x")
+    found = ask("acme", [(backend, place)], {place: record(place, RECORDED)}, locked(place, ref))
     assert (found[place].usable, found[place].ref, found[place].record) == (True, ref, None)
 
 

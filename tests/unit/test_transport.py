@@ -6,8 +6,10 @@ import time
 import pytest
 
 from prewarm import lockfile, transport
+from prewarm.backends.base import Presence, Probe
 from prewarm.cancellation import Cancellation
 from prewarm.catalog import Catalog
+from prewarm.catalog.records import Place, Record
 from prewarm.errors import (
     BackendUnavailableError,
     TemplateCorruptError,
@@ -15,13 +17,22 @@ from prewarm.errors import (
     UnsupportedOptionError,
 )
 from prewarm.home import Home
-from prewarm.key import TemplateKey
+from prewarm.key import KeyInputs, TemplateKey
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.machine import host_platform
 from prewarm.moves import Move
 from prewarm.values import TemplateRef
 
 REGISTRY = "registry.example.org/team"
+INPUTS = KeyInputs(
+    backend="docker",
+    capture_format="docker/1",
+    platform="linux/amd64",
+    base="sha256:00",
+    parent=None,
+    user="sandbox",
+    workdir="/workspace",
+)
 
 
 class Travelling:
@@ -123,7 +134,7 @@ def test_two_sandboxes_of_one_key_travel_once(lock):
 
 
 def test_several_travel_at_a_time(lock):
-    together = threading.Barrier(3, timeout=10)
+    together = threading.Barrier(3, timeout=60)
     acts = {digit: lambda _: together.wait() >= 0 for digit in "abc"}
     moves = push(lock(one="a", two="b", three="c"), Travelling(**acts), jobs=3)
     assert [one.move for one in moves.templates] == [Move.MOVED] * 3
@@ -235,6 +246,18 @@ def test_a_lock_file_whose_templates_came_here_is_remembered(lock, tmp_path, bri
 def test_templates_come_also_where_the_state_directory_cannot_be_written(lock, tmp_path, bring):
     (tmp_path / "file").touch()
     bring(lock(one="a"), Home(tmp_path / "file" / "home"))
+
+
+@pytest.mark.parametrize(("presence", "kept"), [(Presence.PRESENT, True), (Presence.CORRUPT, False)])
+def test_the_record_of_a_capture_whose_place_an_archives_template_takes_is_dropped(tmp_path, presence, kept):
+    home, place = Home(tmp_path / "home"), Place(backend="docker", key=TemplateKey("a" * 64))
+    ref = TemplateRef(backend="docker", format="docker/1", value={"image": "sha256:1"})
+    backend = Travelling()
+    backend.probe = lambda wanted: [Probe(presence=presence) for _ in wanted]
+    with Catalog(home) as catalog:
+        catalog.add(Record(namespace="x", place=place, name="one", ref=ref), INPUTS)
+        transport.take_in(tmp_path / "archive.tar", backend=backend, home=home, lock=None)
+        assert (place in catalog.records("x", [place.key])) is kept
 
 
 def test_an_archive_needs_no_lock_file(tmp_path):

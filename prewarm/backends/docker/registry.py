@@ -12,7 +12,9 @@ from prewarm.backends.docker.images import ImageFacts, facts, held, is_of
 from prewarm.backends.docker.names import (
     LABEL_KEY,
     LABEL_NAMESPACE,
+    LABEL_ROLE,
     PUBLISHED,
+    ROLE_TEMPLATE,
     published_tag,
     repository,
 )
@@ -131,6 +133,8 @@ def fetch(
 def _check(found: ImageFacts, namespace: str, key: TemplateKey, tag: str, expected: Traveller | None) -> None:
     if found.labels.get(LABEL_KEY) != key:
         raise TemplateCorruptError(f"{tag} does not carry its key", hint="build and push again")
+    if found.labels.get(LABEL_ROLE) != ROLE_TEMPLATE:
+        raise TemplateCorruptError(f"{tag} is no template, though it carries its key", hint="build and push again")
     if found.labels.get(LABEL_NAMESPACE) != namespace:
         raise TemplateCorruptError(f"{tag} is of another namespace than '{namespace}'", hint="build and push again")
     if expected is not None and not is_of(found, expected):

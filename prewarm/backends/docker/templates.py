@@ -83,7 +83,9 @@ def _judge(
 def find(engine: Engine, namespace: str, key: TemplateKey) -> TemplateRef | None:
     """Find a published template by its key; a foreign image under its name is none."""
     found = facts(engine, published_tag(namespace, key))
-    if found is None or found.labels.get(LABEL_KEY) != key or found.labels.get(LABEL_NAMESPACE) != namespace:
+    # The role as well: what somebody made of a session's container has the other two.
+    wanted = {LABEL_ROLE: ROLE_TEMPLATE, LABEL_NAMESPACE: namespace, LABEL_KEY: key}
+    if found is None or not wanted.items() <= found.labels.items():
         return None
     return ref_of(found.id, namespace, key, content=found.content)
 

@@ -167,6 +167,41 @@ def test_a_foreign_image_under_name_and_key_is_corrupt_and_never_used(machines, 
     there.docker("rmi", foreign)
 
 
+def test_a_foreign_image_with_every_label_is_captured_over(machines):
+    here, _ = machines
+    here.build("--only", "one")
+    (tag,) = [one["ref"]["value"]["tag"] for one in here.lock().values() if one["name"] == "one"]
+    made = here.docker("create", tag, "none")
+    here.docker("cp", str(here.project / "prewarm.yaml"), f"{made}:/workspace/evil")
+    # Committed with the configuration of the template: labels, user and all.
+    foreign = here.docker("commit", "--change", "CMD []", made, tag)
+    here.docker("rm", made)
+
+    planned = here.prewarm("plan", "--only", "one").stdout
+    (built,) = here.build("--only", "one").values()
+
+    assert f"corrupt: {tag} is image {foreign}" in planned
+    assert (built["status"], built["reason"]) == ("fresh", "corrupt")
+    assert here.statuses("--only", "one") == {"one": "reused"}
+    assert "evil" not in here.inside("one", "ls", "/workspace")
+    here.docker("rmi", foreign)
+
+
+def test_what_was_pulled_over_another_capture_of_the_same_key_is_reused(machines, where):
+    here, there = machines
+    here.build("--only", "one")
+    here.prewarm("push", where)
+    lock = (here.project / "prewarm.lock").read_text()
+    there.build("--only", "one", "--force")
+    (there.project / "prewarm.lock").write_text(lock)
+    there.prewarm("pull", where)
+
+    (built,) = there.build("--only", "one").values()
+
+    assert built["status"] == "reused"
+    assert (there.project / "prewarm.lock").read_text() == lock
+
+
 def test_a_lock_file_without_contents_holds_where_it_was_written(machines):
     here, _ = machines
     here.build("--only", "one")
