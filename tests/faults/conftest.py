@@ -1,5 +1,6 @@
 """What the fault tests share: a small project on the local backend, a state directory, and how to look at both."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,6 +12,35 @@ import pytest
 
 HERE = Path(__file__).parent
 PROJECT = HERE / "project"
+SEEDED = {"first": [], "second": ["tree-a", "tree-b"], "third": []}
+LOOK = """
+import json, sys, prewarm
+seen = {}
+for name in sys.argv[1:]:
+    with prewarm.open_session(name) as session:
+        seen[name] = session.run("cat made-by seed.txt; ls", check=True).stdout.split()
+print(json.dumps(seen))
+"""
+
+
+class Builders:
+    """Builders of one project, one after the other, by ``driver.py``."""
+
+    def __init__(self, driver):
+        self._driver = driver
+
+    def begin(self, *, kill_at=0, jobs=1):
+        """Begin to build, and give the process, which leads a group."""
+        self._driver.stdin.write(f"{kill_at} {jobs}\n")
+        self._driver.stdin.flush()
+        return int(self._driver.stdout.readline())
+
+    def end(self):
+        """Wait for a builder, and give its exit code, and how many things it heard where it lived to the end."""
+        self._driver.stdin.write("\n")
+        self._driver.stdin.flush()
+        code, heard = map(int, self._driver.stdout.readline().split())
+        return code, heard
 
 
 class Machine:
@@ -48,16 +78,20 @@ class Machine:
             start_new_session=True,
         )
 
-    def drive(self, kill_at):
-        return subprocess.run(
-            [sys.executable, HERE / "driver.py", self.file, str(kill_at)],
+    @contextlib.contextmanager
+    def builders(self):
+        """Have builders that can be told when to die; the project is built once before the first."""
+        driver = subprocess.Popen(
+            [sys.executable, HERE / "driver.py", self.file],
             cwd=self.project,
             env=self.environment,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
         )
+        with driver:
+            assert driver.stdout.readline() == "ready\n"
+            yield Builders(driver)
 
     def statuses(self, *arguments):
         built = self.run("build", "--backend", "local", "--json", *arguments)
@@ -68,12 +102,18 @@ class Machine:
         """Every template holds what its definition says, seen from a session; and the lock file can be proven."""
         assert set(self.statuses().values()) <= {"fresh", "reused"}
         assert self.run("check").returncode == 0
-        for name in ("first", "second", "third"):
-            shown = self.run(
-                "open", name, "--", "sh", "-c", "cat /workspace/made-by /workspace/seed.txt; ls /workspace"
-            )
-            assert shown.returncode == 0, shown.stderr
-            assert shown.stdout.split() == [name, "seed", "made-by", "seed.txt", *SEEDED[name]]
+        shown = subprocess.run(
+            [sys.executable, "-c", LOOK, *SEEDED],
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert shown.returncode == 0, shown.stderr
+        for name, seen in json.loads(shown.stdout).items():
+            assert seen == [name, "seed", "made-by", "seed.txt", *SEEDED[name]]
 
     def collect_garbage(self):
         """Take away all litter; then nothing of a capture or a dead session may be left."""
@@ -83,9 +123,6 @@ class Machine:
         assert not staging.exists() or not list(staging.iterdir())
         again = json.loads(self.run("gc", "--json").stdout)
         assert not again["garbage"], again
-
-
-SEEDED = {"first": [], "second": ["tree-a", "tree-b"], "third": []}
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""A builder that dies at a chosen moment: ``python driver.py PROJECT KILL_AT``.
+"""Builders that die at a chosen moment: ``python driver.py PROJECT``, for as many builders as there are lines on its input.
 
-Runs ``pipeline.build`` and sends itself SIGKILL at the KILL_AT-th thing that its listener hears (phases, steps, starts and
-ends), so that every phase boundary can be hit exactly. Prints how many things there were where it lives to the end.
+Each line is ``KILL_AT JOBS``: a process that is forked, so that none has to load everything anew, runs ``pipeline.build`` and
+sends itself SIGKILL at the KILL_AT-th thing that its listener hears (phases, steps, starts and ends), so that every phase
+boundary can be hit exactly; 0 is never. Its id is told as it begins. An empty line asks for its end: the exit code, and how
+many things there were where it lived so long.
 """
 
 import os
@@ -44,18 +46,46 @@ class DyingListener:
         pass
 
 
-def main():
-    project_file, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+def build(project_file, kill_at, jobs):
     variables = environment()
     listener = DyingListener(kill_at)
-    pipeline.build(
+    report = pipeline.build(
         load_project(project_file, environment=variables),
         home=Home(default_home(variables)),
         environment=variables,
-        options=pipeline.RunOptions(jobs=1),
+        options=pipeline.RunOptions(jobs=jobs),
         listener=listener,
     )
-    print(listener.heard)
+    return report.exit_code, listener.heard
+
+
+def build_elsewhere(project_file, kill_at, jobs):
+    """Build in a process and a process group of its own; give how it ended, and what it heard."""
+    reading, writing = os.pipe()
+    builder = os.fork()
+    if not builder:
+        os.setpgid(0, 0)
+        os.write(writing, b"+")
+        code, heard = build(project_file, kill_at, jobs)
+        os.write(writing, b"%d" % heard)
+        os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as said:
+        said.read(1)
+        print(builder, flush=True)
+        heard = said.read()
+    sys.stdin.readline()  # Until somebody asks, its number stays its own, so that it can be killed.
+    _, status = os.waitpid(builder, 0)
+    return os.waitstatus_to_exitcode(status), int(heard or 0)
+
+
+def main():
+    project_file = Path(sys.argv[1])
+    build(project_file, 0, 1)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        kill_at, jobs = map(int, line.split())
+        print(*build_elsewhere(project_file, kill_at, jobs), flush=True)
 
 
 main()
