@@ -6,7 +6,6 @@ A backend that cannot do it says so for its own templates, before anything moves
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 import time
@@ -15,14 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from prewarm import lockfile
-from prewarm.backends.base import Backend, Presence
+from prewarm.backends.base import Backend
 from prewarm.backends.travel import Stored, Traveller, TravelsByArchive, TravelsByCache, TravelsByRegistry
 from prewarm.cancellation import Cancellation
 from prewarm.capture import several
-from prewarm.catalog import Catalog, meet_lock_file
-from prewarm.catalog.records import Place
+from prewarm.catalog import meet_lock_file
 from prewarm.errors import (
-    HomeError,
     InterruptedBuildError,
     PrewarmError,
     TemplateNotFoundError,
@@ -34,7 +31,7 @@ from prewarm.key import TemplateKey
 from prewarm.lockfile import EntryStatus, LockEntry, LockFile
 from prewarm.machine import host_platform
 from prewarm.moves import TRANSPORT_SCHEMA, Move, Moved, Moves
-from prewarm.pipeline.presence import Choose
+from prewarm.pipeline.presence import Choose, drop_lost
 from prewarm.refs import ref_text
 
 __all__ = [
@@ -143,7 +140,7 @@ def take_in(source: Path, *, backend: Backend, home: Home, lock: Path | None) ->
     if lock is not None:
         _met(lock, home)
     taken = able.import_templates(source)
-    _give_way(taken, backend, home)
+    drop_lost(taken, backend, home)  # What took their places was asked for.
     return taken
 
 
@@ -185,22 +182,6 @@ def _met(lock: Path, home: Home) -> LockFile:
     read = lockfile.read(lock)
     meet_lock_file(home, lock, read.namespace)
     return read
-
-
-def _give_way(taken: Sequence[TemplateKey], backend: Backend, home: Home) -> None:
-    """Drop records of captures that no longer stand, as an archive's were put in their places: these were asked for.
-
-    A state directory that cannot be written keeps them: the next build captures again. One that is not there has none.
-    """
-    if not home.path.exists():
-        return
-    with contextlib.suppress(HomeError), Catalog(home) as catalog:
-        places = {Place(backend=backend.name, key=key) for key in taken}
-        records = [one for one in catalog.all_records() if one.place in places]
-        probes = backend.probe([(one.place.key, one.ref) for one in records]) if records else ()
-        for record, probe in zip(records, probes, strict=True):
-            if probe.presence is not Presence.PRESENT:
-                catalog.forget(record.namespace, record.place)
 
 
 def _each(

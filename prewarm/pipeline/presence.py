@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from prewarm.backends.base import Backend, Presence
+from prewarm.catalog import Catalog
 from prewarm.catalog.records import Place, Record
+from prewarm.errors import HomeError
+from prewarm.home import Home
+from prewarm.key import TemplateKey
 from prewarm.lockfile import LockFile
 from prewarm.plan import Found
 from prewarm.refs import same_template
@@ -54,6 +59,22 @@ def ask(
         }
         found |= {place: one for place, one in _probe(backend, moved, {}).items() if one.usable}
     return found
+
+
+def drop_lost(keys: Iterable[TemplateKey], backend: Backend, home: Home) -> None:
+    """Drop the records of those of these keys whose template does not stand any more.
+
+    A state directory that cannot be written keeps them: the next build captures again. One that is not there has none.
+    """
+    if not home.path.exists():
+        return
+    places = {Place(backend=backend.name, key=key) for key in keys}
+    with contextlib.suppress(HomeError), Catalog(home) as catalog:
+        records = [one for one in catalog.all_records() if one.place in places]
+        probes = backend.probe([(one.place.key, one.ref) for one in records]) if records else ()
+        for record, probe in zip(records, probes, strict=True):
+            if probe.presence is not Presence.PRESENT:
+                catalog.forget(record.namespace, record.place)
 
 
 def _is_vouched(lost: Found, ref: TemplateRef, named: TemplateRef | None) -> bool:
