@@ -6,6 +6,7 @@
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,12 @@ def wait_until(fact, what="it"):
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.02)
     return found
+
+
+def processor_seconds():
+    """Give what all programs that have ended took of the processor, whatever else ran on the machine meanwhile."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def hear(builder, wanted):
