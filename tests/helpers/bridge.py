@@ -22,8 +22,9 @@ class Bridge:
 
     def __init__(self, engine):
         self._engine = engine
-        self._lock = threading.Lock()  # Guards _open.
+        self._lock = threading.Lock()  # Guards the two below.
         self._open = set()
+        self._is_gone = False
         self._door = socket.create_server(("127.0.0.1", 0))
         self._waiting = threading.Thread(target=self._serve)
 
@@ -45,6 +46,7 @@ class Bridge:
         with contextlib.suppress(OSError):  # Nobody waits at it any more.
             self._door.shutdown(socket.SHUT_RDWR)
         with self._lock:
+            self._is_gone = True
             ends = list(self._open)
         for end in ends:
             with contextlib.suppress(OSError):
@@ -69,9 +71,13 @@ class Bridge:
             engine.sendall(_REQUEST)
             answer = b""
             while b"\r\n\r\n" not in answer:  # To the end of the head and not a byte further.
-                answer += engine.recv(1)
+                if not (byte := engine.recv(1)):
+                    return  # The engine is no more.
+                answer += byte
             assert answer.startswith(b"HTTP/1.1 101"), answer
             with self._lock:
+                if self._is_gone:
+                    return
                 self._open |= {caller, engine}
             back = threading.Thread(target=_copy, args=(engine, caller))
             back.start()

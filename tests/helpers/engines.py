@@ -1,11 +1,13 @@
 """Engines of a test's own: started beside the others, on a store in memory, and gone with all that they held."""
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
 from pathlib import Path
 
+_number = itertools.count(1)
 SERVICES = Path(__file__).parents[2] / "ci" / "services.sh"
 
 
@@ -24,7 +26,7 @@ def containerd_engine(directory, *, size="160m", has_network=False, flags=""):
     store.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(store)], check=True)
     # Sockets have short names.
-    run = Path(f"/run/prewarm-containerd-{os.getpid()}{'-net' if has_network else ''}")
+    run = Path(f"/run/prewarm-containerd-{os.getpid()}-{next(_number)}")
     environment = {
         **os.environ,
         "PREWARM_TEST_RUN": str(run),

@@ -80,12 +80,15 @@ def registry(absent):
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def containerd(tmp_path_factory, absent):
-    """The settings of an engine of our own with containerd's image store, whose builder writes every cache."""
+    """The settings of an engine of our own with containerd's image store, whose builder writes every cache.
+
+    What a story leaves there is of a namespace that no other has; whoever needs an empty builder empties it.
+    """
     if os.getuid() != 0 or "DOCKER_HOST" not in os.environ:
         absent("docker", "an engine of its own needs root, and ci/services.sh")
-    with containerd_engine(tmp_path_factory.mktemp("containerd")) as settings:
+    with containerd_engine(tmp_path_factory.mktemp("containerd"), size="400m") as settings:
         yield settings
 
 
