@@ -48,7 +48,7 @@ def rule(line: str) -> Rule | None:
     only_directories = text.endswith("/")
     text = text[:-1] if only_directories else text
     is_anchored = "/" in text
-    body = _translate(text.removeprefix("/") if is_anchored else text)
+    body = _translate(text.removeprefix("/"), is_anchored=is_anchored)
     if body is None or not text:
         return None
     return Rule(hides=hides, only_directories=only_directories, regex=body if is_anchored else f"(?:.*/)?{body}")
@@ -60,14 +60,14 @@ def _without_final_blanks(text: str) -> str:
     return f"{stripped} " if is_escaped else stripped
 
 
-def _translate(text: str) -> str | None:
-    """Give the regular expression for a pattern; ``None`` where git would match nothing."""
+def _translate(text: str, *, is_anchored: bool) -> str | None:
+    """Give the regular expression for a pattern, of paths or of names alone; ``None`` where git would match nothing."""
     parts: list[str] = []
     at = 0
     while at < len(text):
         character = text[at]
         if character == "*":
-            part, at = _stars(text, at)
+            part, at = _stars(text, at) if is_anchored else ("[^/]*", at + 1)
         elif character == "?":
             part, at = "[^/]", at + 1
         elif character == "[":
@@ -86,12 +86,12 @@ def _translate(text: str) -> str | None:
 
 
 def _stars(text: str, at: int) -> tuple[str, int]:
-    """Read ``*`` or ``**``; the latter is more than the former only as a whole part of the path."""
+    """Read ``*``, ``**`` or more; two and more are more than one only as a whole part of the path."""
     end = at
     while end < len(text) and text[end] == "*":
         end += 1
     begins, ends = at == 0 or text[at - 1] == "/", end == len(text) or text[end] == "/"
-    if end - at != 2 or not (begins and ends) or "/" not in text:  # noqa: PLR2004 - two stars.
+    if end - at == 1 or not (begins and ends):
         return "[^/]*", end
     if end == len(text):
         return ".+", end
@@ -117,7 +117,7 @@ def _bracket(text: str, at: int) -> tuple[str, int] | None:
         low, at = _literal(text, at)
         if text[at : at + 1] == "-" and text[at + 1 : at + 2] not in {"]", ""}:
             high, at = _literal(text, at + 1)
-            items += [f"{re.escape(low)}-{re.escape(high)}"] if low <= high else []
+            items.append(f"{re.escape(low)}-{re.escape(high)}" if low <= high else re.escape(low))
         else:
             items.append(re.escape(low))
     if at >= len(text):
