@@ -18,6 +18,7 @@ class Move(enum.Enum):
 
     MOVED = "moved"
     THERE = "already there"
+    ABSENT = "not in cache"  # Nor here: the next build captures it.
     FAILED = "failed"
     SKIPPED = "skipped"
 

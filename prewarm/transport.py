@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from prewarm import lockfile
-from prewarm.backends.base import Backend
+from prewarm.backends.base import Backend, Presence
 from prewarm.backends.travel import Stored, Traveller, TravelsByArchive, TravelsByCache, TravelsByRegistry
 from prewarm.cancellation import Cancellation
 from prewarm.capture import several
@@ -158,13 +158,19 @@ def cache_save(lock: Path, directory: Path, *, choose: Choose) -> Stored:
 def cache_restore(lock: Path, directory: Path, *, choose: Choose, home: Home) -> Moves:
     """Take in what a directory has of a lock file's templates; what is here already does not move. Noted as by ``pull``.
 
+    What is neither there nor here is told and no failure: a cache may be empty, and the next build captures it.
+
     Raises:
         As ``pull``.
     """
     read = _met(lock, home)
     entries = _entries(read, ())
     backend, travellers = _of_one_backend(entries, read.namespace, choose, _by_cache, "a cache")
-    return _all(entries, set(backend.cache_restore(travellers, directory)))
+    taken = set(backend.cache_restore(travellers, directory))
+    rest = [(one.key, one.ref) for one in travellers if one.key not in taken]
+    probes = choose(entries[0].backend)[0].probe(rest) if rest else ()
+    absent = [key for (key, _), one in zip(rest, probes, strict=True) if one.presence is not Presence.PRESENT]
+    return _all(entries, taken, absent)
 
 
 def cache_key(lock: Path) -> str:
@@ -246,6 +252,8 @@ def _of_one_backend(
     way: str,
 ) -> tuple[_Ability, list[Traveller]]:
     names = sorted({entry.backend for entry in entries})
+    if not names:
+        raise TemplateNotFoundError(f"the lock file has no template for {host_platform()}")
     if len(names) != 1:
         raise UnsupportedOptionError(
             f"one archive or cache is for the templates of one backend, not of {len(names)}: {', '.join(names)}",
@@ -282,10 +290,10 @@ def _traveller(entry: LockEntry, namespace: str) -> Traveller:
     return Traveller(namespace=namespace, key=entry.key, ref=entry.ref)
 
 
-def _all(entries: Sequence[LockEntry], moved: set[TemplateKey]) -> Moves:
+def _all(entries: Sequence[LockEntry], moved: set[TemplateKey], absent: Sequence[TemplateKey] = ()) -> Moves:    became = dict.fromkeys(absent, Move.ABSENT) | dict.fromkeys(moved, Move.MOVED)
     return Moves(
         templates=tuple(
-            Moved(name=entry.name, key=entry.key, move=Move.MOVED if entry.key in moved else Move.THERE)
+            Moved(name=entry.name, key=entry.key, move=became.get(entry.key, Move.THERE))
             for entry in entries
             if entry.key is not None
         )

@@ -248,6 +248,33 @@ def test_templates_come_also_where_the_state_directory_cannot_be_written(lock, t
     bring(lock(one="a"), Home(tmp_path / "file" / "home"))
 
 
+def test_what_is_neither_in_the_cache_nor_here_is_told(lock, tmp_path):
+    held = {"a": Presence.PRESENT, "b": Presence.MISSING, "c": Presence.CORRUPT}
+    backend = Travelling()
+    backend.cache_restore = lambda templates, directory: [one.key for one in templates if one.key[0] == "d"]
+    backend.probe = lambda wanted: [Probe(presence=held[key[0]]) for key, _ in wanted]
+
+    moves = transport.cache_restore(
+        lock(one="a", two="b", three="c", four="d"),
+        tmp_path / "cache",
+        choose=lambda _: (backend, "asked for"),
+        home=Home(tmp_path / "home"),
+    )
+
+    assert {one.name: one.move for one in moves.templates} == {
+        "one": Move.THERE,
+        "two": Move.ABSENT,
+        "three": Move.ABSENT,
+        "four": Move.MOVED,
+    }
+    assert moves.exit_code == 0
+
+
+def test_a_lock_file_without_templates_says_so(lock, tmp_path):
+    with pytest.raises(TemplateNotFoundError, match="the lock file has no template for"):
+        transport.cache_save(lock(), tmp_path / "cache", choose=lambda _: (Travelling(), "asked for"))
+
+
 @pytest.mark.parametrize(("presence", "kept"), [(Presence.PRESENT, True), (Presence.CORRUPT, False)])
 def test_the_record_of_a_capture_whose_place_an_archives_template_takes_is_dropped(tmp_path, presence, kept):
     home, place = Home(tmp_path / "home"), Place(backend="docker", key=TemplateKey("a" * 64))

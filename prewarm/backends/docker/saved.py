@@ -65,7 +65,9 @@ def take_in(engine: Engine, source: Path) -> list[TemplateKey]:
     except _DAMAGE as error:
         raise TemplateCorruptError(f"{source} is no archive of templates: {error}", hint=_EXPORTED) from error
     except OSError as error:
-        raise TemplateNotFoundError(f"cannot read {source}: {error.strerror or error}") from error
+        raise TemplateNotFoundError(
+            f"cannot read {source}: {error.strerror or error}", hint="take an archive that 'prewarm export' wrote"
+        ) from error
 
 
 def wanted(engine: Engine, templates: Sequence[Traveller]) -> dict[str, ImageFacts]:
