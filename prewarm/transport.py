@@ -290,7 +290,8 @@ def _traveller(entry: LockEntry, namespace: str) -> Traveller:
     return Traveller(namespace=namespace, key=entry.key, ref=entry.ref)
 
 
-def _all(entries: Sequence[LockEntry], moved: set[TemplateKey], absent: Sequence[TemplateKey] = ()) -> Moves:    became = dict.fromkeys(absent, Move.ABSENT) | dict.fromkeys(moved, Move.MOVED)
+def _all(entries: Sequence[LockEntry], moved: set[TemplateKey], absent: Sequence[TemplateKey] = ()) -> Moves:
+    became = dict.fromkeys(absent, Move.ABSENT) | dict.fromkeys(moved, Move.MOVED)
     return Moves(
         templates=tuple(
             Moved(name=entry.name, key=entry.key, move=became.get(entry.key, Move.THERE))
