@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, assert_never
 
-from prewarm.backends.base import CaptureObserver, Phase, ProcessRequest, SessionHandle
+from prewarm.backends.base import CaptureObserver, CaptureRequest, Phase, ProcessRequest, SessionHandle
 from prewarm.backends.commands import LineSplitter, run_command
 from prewarm.backends.hook_call import call_hook
 from prewarm.backends.hook_session import TAIL_LINES, HookSession
@@ -91,6 +91,48 @@ def run_step(  # noqa: PLR0913 - what a step needs, and what its failure says.
             run.hook(step)
         case _:
             assert_never(step)
+
+
+def run_bootstrap_step(
+    handle: SessionHandle,
+    number: int,
+    request: CaptureRequest,
+    observer: CaptureObserver,
+    *,
+    redact: Callable[[str], str],
+    deadline: float,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run one step of a capture, as ``run_step`` does.
+
+    Args:
+        handle: Where it runs.
+        number: Of the step in the request, from 1.
+        request: What is captured.
+        observer: Hears the step and each of its lines.
+        redact: Hides secrets.
+        deadline: ``time.monotonic`` seconds at which the time of the whole capture is up.
+        env: Further variables than the request has for steps.
+
+    Raises:
+        InterruptedBuildError, StepFailedError: As ``run_step``.
+    """
+    run_step(
+        handle,
+        request.steps[number - 1],
+        number=number,
+        total=len(request.steps),
+        phase=Phase.BOOTSTRAP,
+        name=request.name,
+        key=request.key,
+        env={**request.env, **request.pass_env, **(env or {})},
+        workdir=request.workdir,
+        observer=observer,
+        redact=redact,
+        deadline=deadline,
+        project=request.project,
+        cancellation=request.cancellation,
+    )
 
 
 class _StepRun:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Phase
+from prewarm.backends.capturing import CaptureObserver, CaptureRequest
 from prewarm.backends.commands import run_command
 from prewarm.backends.docker import platforms, recipe
 from prewarm.backends.docker.engine import Engine, raw, translated
@@ -21,7 +21,7 @@ from prewarm.backends.docker.keeper import command
 from prewarm.backends.docker.names import LABEL_BUILD, LABEL_ROLE, LABEL_SCHEMA, ROLE_BUILD, SCHEMA, build_container
 from prewarm.backends.docker.policy import Policy
 from prewarm.backends.hosting import ProcessRequest
-from prewarm.backends.steps import run_step
+from prewarm.backends.steps import run_bootstrap_step
 from prewarm.definition.model import Network, SessionOptions
 from prewarm.errors import CaptureFailedError
 from prewarm.request import HookStep
@@ -59,26 +59,11 @@ def run(  # noqa: PLR0913 - a hook and its surroundings.
         handle = DockerSession(engine, container, key=request.key, policy=policy, known=frozenset(image.env))
         for one in step.secrets:
             _put(handle, f"{_SECRETS}/{one}", request.secrets[one], owner=step.user, mode="0400")
-        env = {**request.env, **request.pass_env}
+        trusted = {}
         for name, path in certificates.items():
-            env[name] = f"{_MEMORY}/{recipe.certificate_id(path)}.pem"
-            _put(handle, env[name], Path(path).read_bytes(), owner="root", mode="0444")
-        run_step(
-            handle,
-            step,
-            number=number,
-            total=len(request.steps),
-            phase=Phase.BOOTSTRAP,
-            name=request.name,
-            key=request.key,
-            env=env,
-            workdir=request.workdir,
-            observer=observer,
-            redact=redact,
-            deadline=deadline,
-            project=request.project,
-            cancellation=request.cancellation,
-        )
+            trusted[name] = f"{_MEMORY}/{recipe.certificate_id(path)}.pem"
+            _put(handle, trusted[name], Path(path).read_bytes(), owner="root", mode="0444")
+        run_bootstrap_step(handle, number, request, observer, redact=redact, deadline=deadline, env=trusted)
         _commit(engine, container, image, tag)
     finally:
         remove(engine, container)

@@ -23,7 +23,7 @@ from prewarm.backends.local.litter import Cleaner
 from prewarm.backends.local.sandbox import Machine, Sandbox, Surroundings, view_of
 from prewarm.backends.local.store import Staging, Store
 from prewarm.backends.local.templates import Template, Templates
-from prewarm.backends.steps import run_step
+from prewarm.backends.steps import run_bootstrap_step
 from prewarm.definition.options import Json, Network
 from prewarm.errors import CaptureFailedError, PrewarmError, SessionFailedError
 from prewarm.home import is_full
@@ -74,21 +74,8 @@ class Maker:
         for number, step in enumerate(request.steps, start=1):
             request.cancellation.check()
             with place.sandbox(step.user, step.network, _secrets(request, step)) as sandbox:
-                run_step(
-                    _StepHandle(sandbox, request.key),
-                    step,
-                    number=number,
-                    total=len(request.steps),
-                    phase=Phase.BOOTSTRAP,
-                    name=request.name,
-                    key=request.key,
-                    env={**request.env, **request.pass_env},
-                    workdir=request.workdir,
-                    observer=observer,
-                    redact=redact,
-                    deadline=deadline,
-                    project=request.project,
-                    cancellation=request.cancellation,
+                run_bootstrap_step(
+                    _StepHandle(sandbox, request.key), number, request, observer, redact=redact, deadline=deadline
                 )
         request.cancellation.check()
         observer.phase(Phase.SEAL)

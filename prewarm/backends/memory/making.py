@@ -14,7 +14,7 @@ from prewarm.backends.memory.calls import Call
 from prewarm.backends.memory.files import MemoryFiles, Node, bare_tree, tree_digest
 from prewarm.backends.memory.session import Sandbox
 from prewarm.backends.memory.store import MemoryStore, Template, identity_of, ref_of
-from prewarm.backends.steps import run_step
+from prewarm.backends.steps import run_bootstrap_step
 from prewarm.definition.model import Json
 from prewarm.errors import CaptureFailedError, SessionFileError
 from prewarm.inputs import EntryKind, SeedEntry
@@ -78,21 +78,8 @@ def _bootstrap(
         sandbox = Sandbox(files, execute=execute, network=step.network)
         try:
             with _secrets(files, step, request.secrets):
-                run_step(
-                    _Workbench(sandbox, request.key),
-                    step,
-                    number=number,
-                    total=len(request.steps),
-                    phase=Phase.BOOTSTRAP,
-                    name=request.name,
-                    key=request.key,
-                    env={**request.env, **request.pass_env},
-                    workdir=request.workdir,
-                    observer=observer,
-                    redact=redact,
-                    deadline=deadline,
-                    project=request.project,
-                    cancellation=request.cancellation,
+                run_bootstrap_step(
+                    _Workbench(sandbox, request.key), number, request, observer, redact=redact, deadline=deadline
                 )
         finally:
             sandbox.kill_all()
