@@ -73,6 +73,16 @@ def collect(
 _Hearer: TypeAlias = Callable[[bytes], None]
 
 
+def read_ready(descriptor: int) -> bytes:
+    """Give what a pipe or pty has to read now; nothing at its end, or where it had nothing after all."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return b""
+    except OSError:  # EIO: the other end of a pty is gone, which is how a pty says end of file.
+        return b""
+
+
 class _Collector:
     """The loop of ``collect`` and what it has read so far."""
 
@@ -130,7 +140,7 @@ class _Collector:
         return done
 
     def _take(self, descriptor: int, buffer: bytearray) -> bool:
-        chunk = _read(descriptor)
+        chunk = read_ready(descriptor)
         if not chunk:
             self._reading -= 1
             return True
@@ -152,12 +162,3 @@ def _feed(descriptor: int, pending: memoryview) -> tuple[memoryview, bool]:
     except OSError:  # It has closed its standard input: what is left is not wanted.
         return pending, True
     return pending, not pending
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, _CHUNK)
-    except BlockingIOError:
-        return b""
-    except OSError:  # EIO: the other end of a pty is gone, which is how a pty says end of file.
-        return b""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
 import selectors
 import time
 from collections.abc import Iterator
@@ -12,8 +11,8 @@ from dataclasses import dataclass
 from typing import IO, Final, Self
 
 from prewarm.backends.hosting import ProcessHandle
+from prewarm.streams import read_ready
 
-_CHUNK: Final = 65536
 _LINE_LIMIT: Final = 1024 * 1024
 _SLICE_S: Final = 1.0
 _POLL_S: Final = 0.05
@@ -99,7 +98,7 @@ class Reader:
                     self._ended_at = time.monotonic()
                 continue
             descriptor, stream = self._ready.pop()
-            data = _read(descriptor)
+            data = read_ready(descriptor)
             if data:
                 return Output(stream, data)
             self._selector.unregister(descriptor)
@@ -222,12 +221,3 @@ class Process:
     def __exit__(self, *exc_info: object) -> None:
         self.kill()
         self.close()
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, _CHUNK)
-    except BlockingIOError:
-        return b""
-    except OSError:  # EIO: the other end of a pty is gone, which is how a pty says end of file.
-        return b""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from prewarm.backends import compression, oci, oci_layouts
+from prewarm.backends import compression, oci, oci_layouts, rootfs_archives
 from prewarm.backends.capturing import CaptureRequest
 from prewarm.backends.compression import Compression
 from prewarm.backends.docker import dockerfile, ocibases
@@ -40,15 +40,7 @@ def resolve(engine: Engine, base: Base, *, project: Path, platform: str, sha256:
         case ImageBase(reference=reference):
             return _image(engine, reference, platform)
         case RootfsBase():
-            try:
-                digest = sha256(project / base.path)
-            except OSError as error:
-                raise UnkeyableInputError(f"cannot read base '{base.path}': {error.strerror}") from error
-            if base.sha256 is not None and digest != base.sha256:
-                raise UnkeyableInputError(
-                    f"base '{base.path}' is not the archive expected: sha256 {digest}, not {base.sha256}",
-                    hint="put the right archive there, or its digest into the definition",
-                )
+            digest = rootfs_archives.digest(base, project=project, sha256=sha256)
             return ResolvedBase(
                 digest=f"sha256:{digest}",
                 description=f"{base.path} (sha256:{digest[:12]}…)",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from prewarm.backends import rootfs_archives
 from prewarm.backends.local import host_base, images, rootfs
 from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
 from prewarm.errors import UnkeyableInputError, UnsupportedOptionError
@@ -50,19 +51,9 @@ def _host(platform: str) -> ResolvedBase:
 
 
 def _rootfs(base: RootfsBase, project: Path, sha256: Callable[[Path], str]) -> ResolvedBase:
-    path = project / base.path
-    if not path.is_file():
-        raise UnkeyableInputError(
-            f"root filesystem {base.path} does not exist", hint="paths start at the project directory"
-        )
-    found = sha256(path)
-    if base.sha256 is not None and found != base.sha256:
-        raise UnkeyableInputError(
-            f"root filesystem {base.path} has sha256 {found[:12]}…, not {base.sha256[:12]}…",
-            hint="fetch it again, or correct 'sha256'",
-        )
+    found = rootfs_archives.digest(base, project=project, sha256=sha256)
     return ResolvedBase(
         digest=f"sha256:{found}",
         description=f"{os.path.basename(base.path)} (sha256:{found[:12]})",
-        value={"kind": rootfs.KIND, "path": str(path), "sha256": found},
+        value={"kind": rootfs.KIND, "path": str(project / base.path), "sha256": found},
     )
