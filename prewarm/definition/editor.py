@@ -21,8 +21,8 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 class SandboxInFile(SandboxShape):
     """One sandbox."""
 
-    matrix: dict[VariableName, Annotated[list[Text], Field(min_length=1)]] = Field(
-        {}, description="One sandbox a combination, named NAME-VALUE; {{ matrix.KEY }} in its text."
+    matrix: dict[VariableName, Annotated[list[Text], Field(min_length=1, json_schema_extra={"uniqueItems": True})]] = (
+        Field({}, description="One sandbox a combination, named NAME-VALUE; {{ matrix.KEY }} in its text.")
     )
 
 

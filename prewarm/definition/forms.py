@@ -82,5 +82,8 @@ Duration: TypeAlias = Annotated[
 Size: TypeAlias = Annotated[int, PlainValidator(fields.size), _number_like("integer", fields.SIZE, "512m", "1g")]
 Cores: TypeAlias = Annotated[float, PlainValidator(fields.cores), _number_like("number", r"[0-9]+(\.[0-9]+)?", 1, 0.5)]
 Count: TypeAlias = Annotated[int, PlainValidator(fields.count), _number_like("integer", r"[0-9]+", 256)]
-NetworkName: TypeAlias = Literal["all", "none"]
+NetworkName: TypeAlias = Annotated[
+    Literal["all", "none"],
+    WithJsonSchema({"anyOf": [{"enum": ["all", "none"]}, {"type": "string", "pattern": r"\{[{%]"}]}),
+]
 Options: TypeAlias = dict[str, JsonValue]

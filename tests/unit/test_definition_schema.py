@@ -15,6 +15,7 @@ CHECKER = jsonschema.Draft202012Validator(SCHEMA)
 GOOD = [
     "namespace: a\nsandboxes: {a: {base: host}}",
     "version: 1\nnamespace: a\nvars: {x: '1', y: }\nsandboxes: {a: {base: 'debian:{{ x }}', user: '{{ y }}'}}",
+    "namespace: a\nvars: {n: none}\nsandboxes: {a: {base: host, session: {network: '{{ n }}'}, bootstrap: [{run: x, network: '{{ n }}'}]}}",
     "namespace: a\nx-common: {anything: 1}\nsandboxes: {a: {base: {rootfs: ./r.tar, sha256: '%s'}}}" % ("a" * 64),
     "namespace: a\nsandboxes: {a: {base: {dockerfile: D, args: {A: b}}}, b: {extends: a, matrix: {n: ['1']}}}",
     "namespace: a\nsandboxes: {a: {base: host, bootstrap: [x, {run: [a, b], timeout: 10m}, {script: s.sh, arguments: [q]}, {python: 'm:f', secrets: [s]}], build: {secrets: [{id: s, env: S}]}}}",
@@ -42,6 +43,7 @@ BAD = [
     "namespace: a\nsandboxes: {a: {base: host, session: {network: some}}}",
     "namespace: a\nsandboxes: {a: {base: host, build: {secrets: [{id: a}]}}}",
     "namespace: a\nsandboxes: {a: {base: host, matrix: {n: []}}}",
+    "namespace: a\nsandboxes: {a: {base: host, matrix: {n: ['1', '1']}}}",
     "namespace: a\nversion: 2\nsandboxes: {a: {base: host}}",
     "namespace: a\nsandboxes: {a: {base: host, user: }}",
 ]
