@@ -1,4 +1,4 @@
-"""This machine as OCI names it. Standard library only; asked by builds, and by the runtime to pick its entry."""
+"""Platforms as OCI names them: this machine's, and which are the same. Standard library only; the runtime asks, too."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def host_platform() -> str:
     """Give this machine's platform: ``linux/amd64``."""
     system = os.uname()
     return f"{system.sysname.lower()}/{_MACHINES.get(system.machine, system.machine)}"
+
+
+def is_same_platform(found: str, wanted: str) -> bool:
+    """Say whether an image's platform is the one wanted; a variant that is said on one side only does not count."""
+    return all(one == other for one, other in zip(found.split("/"), wanted.split("/"), strict=False))

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from prewarm.backends.compression import Readable
 from prewarm.document import Node, parse
+from prewarm.machine import is_same_platform
 
 CHUNK: Final = 1024 * 1024
 LARGEST: Final = 16 * 1024 * 1024  # Of an index, a manifest or a configuration.
@@ -160,11 +161,6 @@ def fitting(platform: str, entries: Sequence[Descriptor]) -> list[Descriptor]:
     told = [one for one in known if one.platform is not None and is_same_platform(one.platform, platform)]
     silent = [one for one in known if one.platform is None]
     return sorted(told, key=lambda one: one.platform != platform) + silent
-
-
-def is_same_platform(found: str, wanted: str) -> bool:
-    """Say whether an image's platform is the one wanted; a variant that is said on one side only does not count."""
-    return all(one == other for one, other in zip(found.split("/"), wanted.split("/"), strict=False))
 
 
 def proven(wanted: Descriptor, chunks: Iterable[bytes]) -> Iterator[bytes]:

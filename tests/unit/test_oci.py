@@ -123,21 +123,6 @@ def test_another_variant_or_machine_is_another_platform(shelf, wanted, there):
         found(shelf, wanted, shelf.index(shelf.image(*there)))
 
 
-@pytest.mark.parametrize(
-    ("found", "wanted", "is_same"),
-    [
-        ("linux/amd64", "linux/amd64", True),
-        ("linux/arm64/v8", "linux/arm64", True),
-        ("linux/arm64", "linux/arm64/v8", True),
-        ("linux/arm/v6", "linux/arm/v7", False),
-        ("linux/arm64", "linux/arm", False),
-        ("windows/amd64", "linux/amd64", False),
-    ],
-)
-def test_a_variant_that_one_side_leaves_out_does_not_count(found, wanted, is_same):
-    assert oci.is_same_platform(found, wanted) is is_same
-
-
 def test_attestations_are_no_images(shelf):
     attested = shelf.put({"config": {}, "layers": []}, MANIFEST, NOWHERE)
     image = shelf.image("linux", "amd64")

@@ -14,9 +14,9 @@ from prewarm.backends.docker import dockerfile, ocibases
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, image_of
 from prewarm.backends.docker.names import BASE_REPOSITORY, LABEL_KEY
-from prewarm.backends.oci import is_same_platform
 from prewarm.definition.model import Base, DockerfileBase, ExtendsBase, HostBase, ImageBase, RootfsBase
 from prewarm.errors import CaptureFailedError, TemplateNotFoundError, UnkeyableInputError, UnsupportedOptionError
+from prewarm.machine import is_same_platform
 from prewarm.request import ResolvedBase
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")

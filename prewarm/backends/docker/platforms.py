@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from prewarm.backends.docker.engine import Engine, translated
-from prewarm.backends.oci import is_same_platform
-from prewarm.machine import host_platform
+from prewarm.machine import host_platform, is_same_platform
 
 EMULATE: Final = "register an emulator for it there (Debian: qemu-user-static), or use an engine of that platform"
 
