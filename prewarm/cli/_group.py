@@ -56,7 +56,20 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., None]], click
         example: Command lines shown at the end of ``--help``.
     """
     lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
-    return click.command(name, short_help=COMMANDS[name], epilog=f"\b\nExamples:\n{lines}", context_settings=_SETTINGS)
+    return click.command(
+        name, cls=_Command, short_help=COMMANDS[name], epilog=f"\b\nExamples:\n{lines}", context_settings=_SETTINGS
+    )
+
+
+class _Command(click.Command):
+    """A command whose misuse is its own, also where click does not say whose: an option that lacks its value."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
 
 class LazyGroup(click.Group):

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
 import sys
 import threading
@@ -143,12 +144,21 @@ def status(word: str, *, width: int = 0, stream: TextIO) -> str:
     return paint(word.ljust(width), *((colour,) if colour else ()), stream=stream)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their headings, columns aligned; the last one as long as it is."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, cut: Sequence[int] = ()) -> None:
+    """Print rows under their headings, columns aligned; the last one as long as it is.
+
+    Args:
+        columns: The headings.
+        rows: A text a column.
+        cut: Columns that are cut, the widest first, where the table does not fit a terminal.
+    """
     cells = [[_text.clean(cell) for cell in row] for row in rows]
     widths = [max(len(line[at]) for line in ([*columns], *cells)) for at in range(len(columns))]
+    if cut and is_terminal(sys.stdout):
+        widths = _text.fitted(widths, room=shutil.get_terminal_size().columns, cut=cut)
     for number, line in enumerate(([*columns], *cells)):
-        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        shown = (_text.shorten(cell, width).ljust(width) for cell, width in zip(line, widths, strict=True))
+        padded = "  ".join(shown).rstrip()
         data(paint(padded, "bold", stream=sys.stdout) if number == 0 else padded)
 
 

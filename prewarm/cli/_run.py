@@ -90,7 +90,7 @@ def _failed(error: PrewarmError, invocation: Invocation) -> int:
 
 
 def _misused(error: click.ClickException, invocation: Invocation) -> int:
-    message = error.format_message().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context is not None else "prewarm"
     hint = f"'{command} --help' shows what it takes"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 _LONGEST: Final = 4096
@@ -23,6 +24,7 @@ _PLAIN: Final = re.compile(r"[ -~]*")
 _MARKS_IN_A_ROW: Final = 2
 _MINUTE: Final = 60
 _KILO: Final = 1024
+_NARROWEST: Final = 8
 
 
 def clean(text: str) -> str:
@@ -61,6 +63,17 @@ def first_line(text: str) -> str:
 def shorten(text: str, width: int) -> str:
     """Cut to so many characters, the last one an ellipsis where something was cut."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def fitted(widths: Sequence[int], *, room: int, cut: Sequence[int]) -> list[int]:
+    """Give widths of columns, two blanks apart, of which some are made narrower until all fit; none below eight."""
+    found = list(widths)
+    while sum(found) + 2 * (len(found) - 1) > room:
+        widest = max(cut, key=lambda at: found[at])
+        if found[widest] <= _NARROWEST:
+            break
+        found[widest] -= 1
+    return found
 
 
 def duration(seconds: float) -> str:

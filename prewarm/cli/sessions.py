@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import click
 
@@ -20,6 +22,7 @@ _EXAMPLE = """\
 prewarm sessions
 prewarm sessions --json
 prewarm sessions --remove user-42"""
+_SHORT_ID: Final = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class _Listed:
     multiple=True,
     metavar="KEY",
     shell_complete=_names.complete_sessions,
-    help="End the sessions with this key or id. Can be given again.",
+    help="End the sessions with this key or id (its first 12 digits will do). Can be given again.",
 )
 @click.option("--remove-all", is_flag=True, help="End every session that would be listed.")
 @HOME
@@ -60,7 +63,10 @@ def _sessions(*, namespace: str | None, remove: tuple[str, ...], remove_all: boo
     elif run.as_json:
         _output.json_object({"schema": "prewarm.sessions/1", "sessions": [_as_json(one) for one in listed]})
     else:
-        _output.table(("SESSION", "SANDBOX", "BACKEND", "STATE", "ENDS WITHIN", "ID"), [_row(one) for one in listed])
+        columns = ("SESSION", "SANDBOX", "BACKEND", "STATE", "ENDS WITHIN", "ID")
+        # A terminal gets as much of the id as '--remove' needs; everything else gets it whole.
+        digits = _SHORT_ID if _output.is_terminal(sys.stdout) else None
+        _output.table(columns, [_row(one, digits) for one in listed], cut=(0, 1))
 
 
 def _list(run: Invocation, namespace: str | None) -> list[_Listed]:
@@ -78,6 +84,7 @@ def _list(run: Invocation, namespace: str | None) -> list[_Listed]:
 
 
 def _end(run: Invocation, listed: list[_Listed], wanted: tuple[str, ...] | None) -> list[_Listed]:
+    wanted = None if wanted is None else tuple(_whole(text, listed) for text in wanted)
     known = {text for one in listed for text in (one.record.session_key, one.record.id)}
     if wanted is not None and (unknown := [text for text in wanted if text not in known]):
         raise SessionGoneError(
@@ -92,11 +99,18 @@ def _end(run: Invocation, listed: list[_Listed], wanted: tuple[str, ...] | None)
     return ended
 
 
-def _row(one: _Listed) -> tuple[str, ...]:
+def _whole(text: str, listed: list[_Listed]) -> str:
+    """Give the id that a text begins, if it begins just one and is no key; or else the text."""
+    ids = [one.record.id for one in listed if one.record.id.startswith(text)]
+    is_key = any(one.record.session_key == text for one in listed)
+    return ids[0] if len(ids) == 1 and len(text) >= _SHORT_ID and not is_key else text
+
+
+def _row(one: _Listed, digits: int | None) -> tuple[str, ...]:
     record = one.record
     left = "-" if record.expires_at is None else _text.duration(max(0.0, record.expires_at - time.time()))
     state = "running" if record.running else "stopped"
-    return (record.session_key, f"{record.namespace}/{record.name}", one.backend.name, state, left, record.id)
+    return (record.session_key, f"{record.namespace}/{record.name}", one.backend.name, state, left, record.id[:digits])
 
 
 def _as_json(one: _Listed) -> _output.JsonObject:

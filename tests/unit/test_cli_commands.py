@@ -114,6 +114,8 @@ def test_only_the_printer_prints():
             "invalid value for '-j' / '--jobs': 0 is not in the range x>=1",
             "prewarm build --help",
         ),
+        (["build", "--only"], "option '--only' requires an argument", "'prewarm build --help' shows what it takes"),
+        (["cache"], "missing argument '{save|restore|key}'. Choose from: save, restore, key", "'prewarm cache --help'"),
         (["open"], "missing argument 'NAME'", "'prewarm open --help' shows what it takes"),
         (
             ["completion", "tcsh"],

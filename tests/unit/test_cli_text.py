@@ -85,3 +85,16 @@ def test_what_is_too_long_ends_in_an_ellipsis():
     assert _text.shorten("abcdef", 4) == "abc…"
     assert _text.shorten("abcd", 4) == "abcd"
     assert _text.shorten("abcd", 0) == "…"
+
+
+@pytest.mark.parametrize(
+    ("widths", "room", "fits"),
+    [
+        ([10, 20, 7], 80, [10, 20, 7]),
+        ([10, 60, 7], 60, [10, 39, 7]),
+        ([40, 60, 7], 60, [24, 25, 7]),
+        ([40, 60, 7], 10, [8, 8, 7]),
+    ],
+)
+def test_the_widest_columns_give_way_where_a_table_does_not_fit(widths, room, fits):
+    assert _text.fitted(widths, room=room, cut=(0, 1)) == fits

@@ -33,6 +33,22 @@ def test_the_exit_code_is_that_of_the_command(built, argv, code):
     built.prewarm("open", "box", "--", *argv, code=code)
 
 
+def test_the_list_of_sessions_fits_a_terminal_and_its_ids_are_enough_to_end_one(built):
+    key = "user-" + "4" * 60
+    built.prewarm("open", "box", "--key", key, "--", "true")
+    (session,) = _sessions(built)
+    screen = built.screen("sessions", columns=80)
+    assert screen.end() == 0
+    assert len(screen.lines) == 2
+    assert session["id"][:12] in screen.text
+    assert key not in screen.text
+    assert f"{key}  " in built.prewarm("sessions").stdout
+
+    built.prewarm("sessions", "--remove", session["id"][:12])
+
+    assert _sessions(built) == []
+
+
 def test_streams_stay_apart_and_input_goes_in(built):
     done = built.prewarm("open", "box", "--", "sh", "-c", "cat; echo err >&2", stdin="in\n")
     assert (done.stdout, done.stderr) == ("in\n", "err\n")
