@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from prewarm.backends.base import Backend, SessionRecord
+from prewarm.backends.ending import EndsSessions
 from prewarm.cli import _installed, _names, _output, _text
 from prewarm.cli._group import command
 from prewarm.cli._options import BACKEND, HOME, JSON, Invocation, invocation
@@ -93,8 +94,11 @@ def _end(run: Invocation, listed: list[_Listed], wanted: tuple[str, ...] | None)
         )
     ended = [one for one in listed if wanted is None or {one.record.session_key, one.record.id} & set(wanted)]
     for one in ended:
-        with contextlib.suppress(SessionGoneError):  # It ended by itself meanwhile, which is what was wanted.
-            one.backend.attach(one.record.state).remove()
+        if isinstance(one.backend, EndsSessions):
+            one.backend.end_session(one.record.state)
+        else:
+            with contextlib.suppress(SessionGoneError):  # It ended by itself meanwhile, which is what was wanted.
+                one.backend.attach(one.record.state).remove()
         Ledger(run.home).forget(one.backend.name, one.record.id)
     return ended
 

@@ -10,6 +10,7 @@ import pytest
 
 from prewarm.backends.base import Backend
 from prewarm.backends.context import BackendContext, Feature
+from prewarm.backends.ending import EndsSessions
 from prewarm.backends.hosting import SessionHandle
 from prewarm.errors import (
     SessionFileNotFoundError,
@@ -206,6 +207,20 @@ class SessionsContract(Harness):
         session.remove()
         other.remove()
         session.detach()
+
+    def test_a_session_ends_by_its_state(
+        self, backend: Backend, place: Workplace, session: SessionHandle, context: BackendContext
+    ) -> None:
+        other = self.again(backend, context)
+        if not isinstance(other, EndsSessions):
+            pytest.skip("this backend ends a session only where it can find it")
+        other.end_session(session.state())
+        other.end_session(session.state())
+        assert session.id not in [record.id for record in place.backend.sessions(place.namespace)]
+        with pytest.raises(SessionGoneError):
+            place.backend.attach(session.state())
+        with pytest.raises(SessionStateError):
+            other.end_session({**session.state(), "schema": "prewarm.of-somebody-else/1"})
 
     def test_removing_leaves_nothing(self, place: Workplace, template: Captured) -> None:
         before = set(self.leftovers(place.backend, place.namespace))

@@ -58,7 +58,7 @@ def test_what_loads_is_valid_in_an_editor(tmp_path, text):
     file = tmp_path / "prewarm.yaml"
     file.write_text(text)
 
-    assert load_project(file, variables={"y": "worker"} if "vars:" in text else {}).definitions
+    assert load_project(file, variables={"y": "worker"} if "{{ y }}" in text else {}).definitions
     assert list(CHECKER.iter_errors(yaml.safe_load(text))) == []
 
 

@@ -26,6 +26,7 @@ from prewarm.backends.local.users import find_user, with_user
 from prewarm.definition.options import Network, Resources
 from prewarm.errors import (
     PathEscapesError,
+    PrewarmError,
     SessionFailedError,
     SessionFileError,
     SessionGoneError,
@@ -433,6 +434,38 @@ def test_an_unknown_user_is_told_with_a_way_out(place, session):
     with pytest.raises(SessionFailedError, match="no user 'nobody-here'") as caught:
         place.run(session, "true", user="nobody-here")
     assert caught.value.hint
+
+
+def test_a_session_that_lost_its_user_is_found_repaired_and_ended(place, session):
+    accounts = session.files.read("/etc/passwd")
+    place.run(session, "echo nobody-is-here > /etc/passwd", user="root")
+
+    found = place.backend.attach(session.state())
+
+    with pytest.raises(SessionFailedError, match="no user 'sandbox'"):
+        place.run(found, "true")
+    assert place.run(found, "cat > /etc/passwd", user="root", stdin=accounts).exit_code == 0
+    assert place.text(found, "id -un") == "sandbox"
+
+
+def test_a_session_whose_template_is_gone_ends_without_being_started(place, tmp_path):
+    backend = backend_at(tmp_path)
+    away = Workplace(backend, host(backend, tmp_path), "unit")
+    template = away.capture(shell("echo x > /srv/x || true"))
+    session = away.open(template)
+    holder = process_of(away, session, "holder")
+    os.kill(holder, signal.SIGKILL)
+    assert eventually(lambda: not runs(holder))
+    for layer in entries(backend.store.layers):
+        remove_tree(layer)
+    with pytest.raises(PrewarmError):
+        backend.attach(session.state())
+
+    backend.end_session(session.state())
+
+    assert not backend.sessions()
+    assert not list(backend.store.sessions.iterdir())
+    away.close()
 
 
 def test_root_inside_is_nobody_outside(place, session):

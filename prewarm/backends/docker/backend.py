@@ -130,6 +130,9 @@ class DockerBackend:
     def attach(self, state: Mapping[str, Json]) -> DockerSession:
         return sessions.attach(self._engine, state)
 
+    def end_session(self, state: Mapping[str, Json]) -> None:
+        sessions.end(self._engine, state)
+
     def push(self, template: Traveller, registry: str, hear: Callable[[str], None]) -> bool:
         from prewarm.backends.docker.registry import push
 

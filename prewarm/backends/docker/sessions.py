@@ -91,19 +91,34 @@ def attach(engine: Engine, state: Mapping[str, Json]) -> DockerSession:
         SessionGoneError: It has expired or was removed.
         SessionStateError: The state is not one of this backend's, or of an unknown version.
     """
+    found = _by_state(engine, state)
+    labels = found["Config"]["Labels"]
+    if expired(found, _ends_at(labels)):
+        remove(engine, found["Id"])
+        raise gone(found["Id"])
+    return _enter(engine, found, policies.from_json(labels[LABEL_POLICY]))
+
+
+def end(engine: Engine, state: Mapping[str, Json]) -> None:
+    """End a session by its state, without starting it; one that has ended is fine.
+
+    Raises:
+        SessionStateError: The state is not one of this backend's, or of an unknown version.
+    """
+    with contextlib.suppress(SessionGoneError):
+        remove(engine, _by_state(engine, state)["Id"])
+
+
+def _by_state(engine: Engine, state: Mapping[str, Json]) -> Mapping[str, Any]:
     container = state.get("container")
     if state.get("schema") != STATE_SCHEMA or not isinstance(container, str) or not container.isalnum():
         raise SessionStateError(
             f"this is no session state of the docker backend: schema {state.get('schema')!r}, not {STATE_SCHEMA!r}"
         )
     found = inspect(engine, container)
-    labels = found["Config"]["Labels"] or {}
-    if labels.get(LABEL_ROLE) != ROLE_SESSION:
+    if (found["Config"]["Labels"] or {}).get(LABEL_ROLE) != ROLE_SESSION:
         raise SessionStateError(f"container {container[:12]} is no session of prewarm")
-    if expired(found, _ends_at(labels)):
-        remove(engine, found["Id"])
-        raise gone(container)
-    return _enter(engine, found, policies.from_json(labels[LABEL_POLICY]))
+    return found
 
 
 def list_sessions(engine: Engine, namespace: str | None) -> list[SessionRecord]:

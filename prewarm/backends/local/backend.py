@@ -146,12 +146,10 @@ class LocalBackend:
         return LocalSession(self._sessions, *self._sessions.open(request))
 
     def attach(self, state: Mapping[str, Json]) -> LocalSession:
-        identity = state.get("id")
-        if state.get("schema") != STATE_SCHEMA or not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
-            raise SessionStateError(
-                f"this is no session state of the local backend: schema {state.get('schema')!r}, not {STATE_SCHEMA!r}"
-            )
-        return LocalSession(self._sessions, *self._sessions.attach(identity))
+        return LocalSession(self._sessions, *self._sessions.attach(_identity(state)))
+
+    def end_session(self, state: Mapping[str, Json]) -> None:
+        self._sessions.end(_identity(state))
 
     def sessions(self, namespace: str | None = None) -> Sequence[SessionRecord]:
         return list(self._sessions.all(namespace))
@@ -177,3 +175,12 @@ class LocalBackend:
             if self._known_hierarchy is None:
                 self._known_hierarchy = limits.find_hierarchy()
             return self._known_hierarchy
+
+
+def _identity(state: Mapping[str, Json]) -> str:
+    identity = state.get("id")
+    if state.get("schema") != STATE_SCHEMA or not isinstance(identity, str) or not _IDENTITY.fullmatch(identity):
+        raise SessionStateError(
+            f"this is no session state of the local backend: schema {state.get('schema')!r}, not {STATE_SCHEMA!r}"
+        )
+    return identity

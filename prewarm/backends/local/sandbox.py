@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,9 +80,26 @@ class Sandbox:
         self._surroundings = surroundings
         self._entered = entered
         self.touch = touch
-        self._owner = self.find_user(surroundings.user)
-        self.owner = (self._owner.uid, self._owner.gid) if machine.identity.many else None
-        self.files = LocalFiles(holder.root, self.owner)
+
+    @functools.cached_property
+    def _owner(self) -> User:
+        return self.find_user(self._surroundings.user)
+
+    @functools.cached_property
+    def owner(self) -> tuple[int, int] | None:
+        """Who owns the files that are made through ``files``; ``None`` where there is only one user.
+
+        Looked for when it is needed: a session that damaged its own accounts can still be found, looked into as root, and ended.
+
+        Raises:
+            SessionFailedError: The sandbox has lost its user.
+        """
+        return (self._owner.uid, self._owner.gid) if self._machine.identity.many else None
+
+    @functools.cached_property
+    def files(self) -> LocalFiles:
+        """Its files."""
+        return LocalFiles(self.holder.root, self.owner)
 
     def find_user(self, name: str) -> User:
         """Find a user in the sandbox's own accounts.
