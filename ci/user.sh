@@ -4,7 +4,8 @@
 #   ci/user.sh VENV [pytest arguments]
 #
 # Needs root (to become somebody else) and a Python that everybody may read. The user is a bare number: none is added
-# to the machine. What it needs lives in ${PREWARM_TEST_USER:-/var/tmp/prewarm-tests-user} and may be deleted.
+# to the machine. Its environment and cache stay in ${PREWARM_TEST_USER:-/var/tmp/prewarm-tests-user} for the next run, and
+# may be deleted; all else is taken away.
 set -euo pipefail
 venv=$(realpath "$1")
 shift
@@ -32,14 +33,22 @@ trap 'rm -rf "$wheels"' EXIT
 "$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
   "$(echo "$wheels"/prewarm-*.whl)" pytest pytest-timeout pyte hypothesis jsonschema
 
-rm -rf "$wheels" "$place/checkout" "$place/home"
-mkdir -p "$place/checkout" "$place/home" "$place/cache"
+rm -rf "$wheels" "$place/checkout" "$place/home" "$place/tmp"
+trap 'rm -rf "$place/checkout" "$place/home" "$place/tmp"' EXIT
+mkdir -p "$place/checkout" "$place/home" "$place/tmp" "$place/cache"
 cp -r tests templates pyproject.toml "$place/checkout/"
 find "$place/checkout" -name __pycache__ -prune -exec rm -rf {} +
-chown -R "$uid:$uid" "$place/checkout" "$place/home" "$place/cache"
+chown -R "$uid:$uid" "$place/checkout" "$place/home" "$place/tmp" "$place/cache"
 
+# A job in the background has SIGINT ignored; it is one so that an interrupt reaches it whoever gets it.
 cd "$place/checkout"
-exec setpriv --reuid "$uid" --regid "$uid" --clear-groups env -u DOCKER_HOST -u DOCKER_CONFIG -u PREWARM_HOME \
-  HOME="$place/home" USER=somebody LOGNAME=somebody TMPDIR=/var/tmp PATH="$place/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
+setpriv --reuid "$uid" --regid "$uid" --clear-groups env --default-signal=INT,QUIT -u DOCKER_HOST -u DOCKER_CONFIG -u PREWARM_HOME \
+  HOME="$place/home" USER=somebody LOGNAME=somebody TMPDIR="$place/tmp" PATH="$place/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
   PREWARM_TEST_CACHE="$place/cache" \
-  "$place/venv/bin/python" -m pytest --require local "$@"
+  "$place/venv/bin/python" -m pytest --require local "$@" &
+tests=$!
+trap 'kill -INT "$tests" 2>/dev/null' INT TERM
+status=0
+wait "$tests" || status=$?
+while kill -0 "$tests" 2>/dev/null; do wait "$tests" || status=$?; done  # It was interrupted, and is ending.
+exit "$status"
