@@ -4,6 +4,7 @@ Packages are unpacked into ``$PREWARM_TEST_CACHE`` (default ``~/.cache/prewarm-t
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
@@ -34,6 +35,21 @@ def busybox():
 def emulator():
     """Give the path of a static emulator of arm64; ``None`` where it cannot be fetched."""
     return _program("emulator", "qemu-user-static", "usr/bin/qemu-aarch64-static", for_arm64=False)
+
+
+@contextlib.contextmanager
+def undisturbed(*, alone):
+    """Have no other run of the tests give the kernel an emulator meanwhile, or take it away.
+
+    Args:
+        alone: Whether this one will; otherwise several may count on there being none.
+    """
+    kernel = os.open("/proc/sys/kernel/ostype", os.O_RDONLY)  # All who share it can open this.
+    try:
+        fcntl.flock(kernel, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(kernel)
 
 
 @contextlib.contextmanager

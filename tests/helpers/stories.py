@@ -165,12 +165,16 @@ class Story:
             argv, cwd=self.project, env=self.environment, capture_output=True, timeout=120, check=False
         )
 
-    def end(self):
-        """End the sessions that were opened with this state directory, and no others; let everything be deleted."""
+    def end_sessions(self):
+        """End the sessions that were opened with this state directory, and no others."""
         listed = self._sessions("--json").stdout
         opened = [one["id"] for one in json.loads(listed)["sessions"] if one["opened_at"] is not None] if listed else []
         if opened:
             self._sessions(*(f"--remove={one}" for one in opened))
+
+    def end(self):
+        """End all sessions; let everything be deleted."""
+        self.end_sessions()
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

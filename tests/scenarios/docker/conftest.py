@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from bridge import Bridge, registered
 from engines import containerd_engine
 from locked import locked_registry
 from stories import COMMAND, Story
+
+from prewarm.home import Home
+from prewarm.session.ledger import Ledger
 
 HERE = Path(__file__).parent
 
@@ -26,7 +30,14 @@ def engine(tmp_path_factory, absent):
 
 
 class DockerStory(Story):
-    """A story that can look at the engine."""
+    """A story that can look at the engine, and whose namespace nobody else has there: ``namespace: OWN`` in its project."""
+
+    def __init__(self, project, home, namespace):
+        super().__init__(project, home)
+        self.namespace = namespace
+
+    def write(self, path, text):
+        return super().write(path, text.replace("namespace: OWN\n", f"namespace: {self.namespace}\n"))
 
     def docker(self, *arguments):
         """Run the engine's own command line."""
@@ -35,7 +46,7 @@ class DockerStory(Story):
 
     def images(self):
         """Give the ids of this story's templates, whichever of its namespaces they are of."""
-        listed = self.docker("images", "--quiet", "--no-trunc", "--filter", "reference=prewarm/story-*")
+        listed = self.docker("images", "--quiet", "--no-trunc", "--filter", f"reference=prewarm/{self.namespace}*")
         return sorted(set(listed.split()))
 
     def forget(self):
@@ -43,15 +54,26 @@ class DockerStory(Story):
         if images := self.images():
             self.docker("rmi", "--force", *images)
 
+    def forget_all(self):
+        """Remove those that were never published too."""
+        self.forget()
+        mine = f"label=dev.prewarm.namespace={self.namespace}"
+        if left := self.docker("images", "-q", "--no-trunc", "--filter", mine):
+            self.docker("rmi", "--force", *set(left.split()))
+
     def elsewhere(self, home, **settings):
         """Give the same project as another machine has it, with a state directory of its own, perhaps another engine."""
-        story = DockerStory(self.project, home)
+        story = DockerStory(self.project, home, self.namespace)
         story.environment |= settings
         return story
 
+    def end_sessions(self):
+        if self.home.exists() and Ledger(Home(self.home)).leases():  # As a rule there are none: nobody need be asked.
+            super().end_sessions()
+
     def end(self):
         super().end()
-        self.forget()
+        self.forget_all()
 
 
 @pytest.fixture
@@ -62,8 +84,8 @@ def docker_story(engine, tmp_path):
     def make(name):
         project = tmp_path / name
         shutil.copytree(HERE / name, project)
-        one = DockerStory(project, tmp_path / "home")
-        one.forget()  # What an earlier run left that was killed.
+        one = DockerStory(project, tmp_path / "home", f"story-docker-{uuid.uuid4().hex[:8]}")
+        one.write("prewarm.yaml", (project / "prewarm.yaml").read_text())
         made.append(one)
         return one
 

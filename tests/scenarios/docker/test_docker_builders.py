@@ -15,7 +15,7 @@ from bridge import Bridge, registered
 TOKEN = "hunter2-elsewhere-5d20"
 PROJECT = """\
 version: 1
-namespace: story-builders
+namespace: OWN
 sandboxes:
   image:
     base: prewarm-test/busybox:2
@@ -47,7 +47,7 @@ sandboxes:
 """
 ONE = """\
 version: 1
-namespace: story-builders
+namespace: OWN
 sandboxes:
   one:
     base: prewarm-test/busybox:2
@@ -72,10 +72,7 @@ def elsewhere(bridge, tmp_path):
 
 @pytest.fixture
 def story(docker_story):
-    one = docker_story("node")
-    yield one
-    if left := one.docker("images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-builders"):
-        one.docker("rmi", "--force", *set(left.split()))
+    return docker_story("node")
 
 
 def steps_running(mark):
@@ -92,7 +89,7 @@ def steps_running(mark):
 
 def unfinished(story):
     """Give what captures of this story left behind that were not ended."""
-    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", "story-builders").stdout)["garbage"]
+    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", story.namespace).stdout)["garbage"]
     return [one for one in garbage if one["kind"] == "litter" and "unfinished" in one["description"]]
 
 
@@ -173,7 +170,7 @@ def test_a_builder_that_goes_away_half_way_is_told_with_the_way_out(story, elsew
     assert "the builder 'elsewhere' went away during the build" in said
     assert "BUILDX_BUILDER" in said
     assert unfinished(story) == []
-    assert story.held("story-builders") == []
+    assert story.held(story.namespace) == []
     until(lambda: not steps_running(mark))
 
 
@@ -186,4 +183,4 @@ def test_an_interrupted_build_ends_its_step_elsewhere(story, elsewhere):
     assert process.returncode == 130, said
     until(lambda: not steps_running(mark))
     assert unfinished(story) == []
-    assert story.held("story-builders") == []
+    assert story.held(story.namespace) == []

@@ -13,7 +13,7 @@ from engines import containerd_engine
 FOUND = "package-of-the-scanner"
 PROJECT = """\
 version: 1
-namespace: story-options
+namespace: OWN
 sandboxes:
   one:
     base: prewarm-test/busybox:2
@@ -27,9 +27,7 @@ sandboxes:
 def story(docker_story):
     one = docker_story("node")
     one.write("prewarm.yaml", PROJECT)
-    yield one
-    if left := one.docker("images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-options"):
-        one.docker("rmi", "--force", *set(left.split()))
+    return one
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ def cache():
 def captured(story, containerd, *options, **settings):
     """Capture with no step at hand; give what was said, and what the step wrote: another text each time that it runs."""
     docker = {"env": {**os.environ, **settings}, "capture_output": True, "text": True}
-    listed = ["docker", "images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-options"]
+    listed = ["docker", "images", "-q", "--no-trunc", "--filter", f"label=dev.prewarm.namespace={story.namespace}"]
     if left := subprocess.run(listed, check=True, **docker).stdout.split():
         subprocess.run(["docker", "rmi", "--force", *set(left)], check=True, **docker)
     prune = ["docker", "builder", "prune", "-af"]
@@ -114,7 +112,7 @@ def scanner(story, registry, tmp_path):
 
 def saved(story, settings, path):
     """Give a template's image as the engine saves it, with all that is kept beside it."""
-    tag = f"prewarm/story-options:{story.prewarm('keys', **settings).stdout.split()[0]}"
+    tag = f"prewarm/{story.namespace}:{story.prewarm('keys', **settings).stdout.split()[0]}"
     subprocess.run(["docker", "save", "-o", str(path), tag], env={**os.environ, **settings}, check=True)
     return path.read_bytes()
 

@@ -1,5 +1,6 @@
 """Other platforms than this machine's: one definition, one lock file, an image for each; and never the wrong one."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,9 +19,10 @@ from prewarm import lockfile
 from prewarm.errors import OtherPlatformError
 
 NATIVE = "linux/amd64"
+EMULATOR = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 PROJECT = """\
 version: 1
-namespace: story-platforms
+namespace: OWN
 sandboxes:
   one:
     base: BASE
@@ -35,10 +37,7 @@ KIND = "application/vnd.docker.distribution.manifest"
 
 @pytest.fixture
 def story(docker_story):
-    one = docker_story("node")
-    yield one
-    if left := one.docker("images", "-q", "--no-trunc", "--filter", "label=dev.prewarm.namespace=story-platforms"):
-        one.docker("rmi", "--force", *set(left.split()))
+    return docker_story("node")
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +74,10 @@ def base(story, busybox, registry, tmp_path):
 @pytest.fixture
 def unemulated(absent):
     """A kernel that cannot run arm64 programs."""
-    if Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists():
+    if EMULATOR.exists():
         absent("unemulated", "this kernel has an emulator of arm64 already")
+    with foreign.undisturbed(alone=False):
+        yield
 
 
 def address(name, tag):
@@ -162,7 +163,7 @@ def test_a_step_of_another_platform_that_cannot_run_is_told_with_the_way_out(sto
 
     assert "exec format error" in failed.stderr
     assert f"hint: the builder cannot run programs of {foreign.PLATFORM}: register an emulator there" in failed.stderr
-    assert story.held("story-platforms") == []
+    assert story.held(story.namespace) == []
 
 
 def test_a_base_that_is_there_for_other_platforms_only_is_an_error(story, registry, busybox, tmp_path):
@@ -215,20 +216,22 @@ def test_a_builder_elsewhere_captures_for_another_platform(story, busybox, conta
 
 
 @pytest.fixture
-def emulated(unemulated, tmp_path, absent):
+def emulated(tmp_path, absent):
     """A kernel that runs arm64 programs by an emulator, for as long as the test takes."""
+    if EMULATOR.exists():
+        absent("unemulated", "this kernel has an emulator of arm64 already")
     if os.getuid() != 0:
         absent("emulator", "one of the test's own needs root")
     program = foreign.emulator()
     if program is None:
         absent("emulator", "Debian's cannot be fetched")
-    try:
-        context = foreign.emulated(program, tmp_path / "binfmt")
-        context.__enter__()
-    except (OSError, subprocess.CalledProcessError) as error:
-        absent("emulator", f"the kernel takes none: {error}")
-    yield
-    context.__exit__(None, None, None)
+    with contextlib.ExitStack() as ends:
+        ends.enter_context(foreign.undisturbed(alone=True))
+        try:
+            ends.enter_context(foreign.emulated(program, tmp_path / "binfmt"))
+        except (OSError, subprocess.CalledProcessError) as error:
+            absent("emulator", f"the kernel takes none: {error}")
+        yield
 
 
 def test_steps_hooks_and_sessions_of_another_platform_run_under_an_emulator(story, base, emulated):

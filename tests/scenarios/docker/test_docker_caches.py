@@ -8,7 +8,7 @@ import pytest
 
 PROJECT = """\
 version: 1
-namespace: story-docker-caches
+namespace: OWN
 sandboxes:
   one:
     base: prewarm-test/busybox:2
@@ -38,10 +38,10 @@ def empty(settings):
     )
 
 
-def remove(settings):
+def remove(story, settings):
     """Remove the templates, so that no layer of theirs is at hand."""
     docker = {"env": {**os.environ, **settings}, "capture_output": True, "text": True}
-    found = subprocess.run(["docker", "images", "-q", "prewarm/story-docker-caches"], check=True, **docker)
+    found = subprocess.run(["docker", "images", "-q", f"prewarm/{story.namespace}"], check=True, **docker)
     sessions = subprocess.run(["docker", "ps", "-aq"], check=True, **docker)
     subprocess.run(["docker", "rm", "-f", *sessions.stdout.split()], check=False, **docker)
     subprocess.run(["docker", "rmi", "-f", *found.stdout.split()], check=True, **docker)
@@ -56,11 +56,11 @@ def test_a_step_comes_from_a_cache_that_an_earlier_build_wrote(story, containerd
         to = source = f"type=registry,ref={request.getfixturevalue('registry')}/{uuid.uuid4().hex[:8]}:{{name}}"
 
     written = captured(story, "--cache-to", to, **containerd)
-    remove(containerd)
+    remove(story, containerd)
     cached = captured(story, "--cache-from", source, **containerd)
-    remove(containerd)
+    remove(story, containerd)
     alone = captured(story, **containerd)
-    remove(containerd)
+    remove(story, containerd)
 
     assert cached == written
     assert alone != written
@@ -69,7 +69,7 @@ def test_a_step_comes_from_a_cache_that_an_earlier_build_wrote(story, containerd
 def test_provenance_is_kept_with_a_template_that_opens(story, containerd):
     assert captured(story, "--provenance", "mode=max", **containerd)
     archive = story.home / "image.tar"
-    tag = f"prewarm/story-docker-caches:{story.prewarm('keys', **containerd).stdout.split()[0]}"
+    tag = f"prewarm/{story.namespace}:{story.prewarm('keys', **containerd).stdout.split()[0]}"
     subprocess.run(["docker", "save", "-o", str(archive), tag], env={**os.environ, **containerd}, check=True)
     assert b"https://slsa.dev/provenance" in archive.read_bytes()
     assert story.build(**containerd)["one"]["reason"] == "unchanged"

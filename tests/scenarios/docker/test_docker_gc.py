@@ -74,7 +74,7 @@ def test_what_a_lock_file_from_elsewhere_names_stays_until_that_is_gone(story, a
     other.prewarm(*arrive)
     assert not [one for one in garbage(other, "--apply") if BASE not in one]
     assert other.inside("one", "cat", "mark") == (story.project / "image/mark").read_text()
-    other.prewarm("sessions", "--remove-all")
+    other.prewarm("sessions", "--remove-all", "--namespace", story.namespace)
 
     (other.project / "prewarm.lock").unlink()
     assert [one for one in garbage(other, "--apply") if BASE not in one]

@@ -108,12 +108,12 @@ def test_an_image_that_does_not_carry_the_key_is_not_taken_from_a_registry(docke
     story = docker_story("python")
     story.write(
         "prewarm.yaml",
-        "version: 1\nnamespace: story-docker\nsandboxes:\n"
+        "version: 1\nnamespace: OWN\nsandboxes:\n"
         "  one: {base: 'prewarm-test/busybox:2', backend: docker, bootstrap: [{run: 'echo 1 > /workspace/x'}]}\n",
     )
     key = story.prewarm("keys").stdout.split()[0]
     name = f"{registry}/{uuid.uuid4().hex[:8]}"
-    foreign = f"{name}/story-docker:{key}"
+    foreign = f"{name}/{story.namespace}:{key}"
     story.docker("tag", "prewarm-test/busybox:2", foreign)
     story.docker("push", foreign)
     story.docker("rmi", foreign)
@@ -128,7 +128,7 @@ def test_a_backend_whose_templates_do_not_travel_refuses_a_registry(docker_story
     story = docker_story("python")
     story.write(
         "prewarm.yaml",
-        "version: 1\nnamespace: story-docker\nsandboxes:\n  one: {base: host, backend: memory, bootstrap: [{run: 'true'}]}\n",
+        "version: 1\nnamespace: OWN\nsandboxes:\n  one: {base: host, backend: memory, bootstrap: [{run: 'true'}]}\n",
     )
 
     failed = story.prewarm("build", "--from", "registry.example.org/team", code=2)
@@ -205,7 +205,7 @@ def test_a_moved_base_tag_captures_again_with_that_reason(docker_story):
     name = f"prewarm-story-{uuid.uuid4().hex[:8]}:1"
     story.write(
         "prewarm.yaml",
-        "version: 1\nnamespace: story-docker\nsandboxes:\n"
+        "version: 1\nnamespace: OWN\nsandboxes:\n"
         f"  one: {{base: '{name}', backend: docker, bootstrap: [{{run: 'echo 1 > /workspace/x'}}]}}\n",
     )
     story.docker("tag", "prewarm-test/debian:bookworm", name)
@@ -228,7 +228,7 @@ def test_a_dockerfile_is_a_base(docker_story):
     readme = story.write("image/README.md", "1")
     story.write(
         "prewarm.yaml",
-        "version: 1\nnamespace: story-docker\nsandboxes:\n  one:\n    backend: docker\n"
+        "version: 1\nnamespace: OWN\nsandboxes:\n  one:\n    backend: docker\n"
         "    base: {dockerfile: Dockerfile, context: ./image, args: {WORD: given}}\n",
     )
 

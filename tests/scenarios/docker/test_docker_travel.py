@@ -11,7 +11,7 @@ import pytest
 
 PROJECT = """\
 version: 1
-namespace: story-docker-travel
+namespace: OWN
 sandboxes:
   one:
     base: %s
@@ -87,7 +87,7 @@ def test_a_build_reuses_what_was_pulled_and_leaves_the_lock_file_as_it_is(machin
     assert there.statuses() == {"one": "reused", "two": "reused"}
     assert there.statuses() == {"one": "reused", "two": "reused"}
     assert (there.project / "prewarm.lock").read_bytes() == lock
-    kept = json.loads(there.prewarm("gc", "--namespace", "story-docker-travel", "--json").stdout)
+    kept = json.loads(there.prewarm("gc", "--namespace", there.namespace, "--json").stdout)
     assert [one["kind"] for one in kept["garbage"] if one["kind"] == "template"] == []
 
 

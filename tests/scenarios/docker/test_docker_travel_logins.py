@@ -15,7 +15,7 @@ from ports import refusing_port
 
 PROJECT = """\
 version: 1
-namespace: story-docker-logins
+namespace: OWN
 sandboxes:
   one:
     base: prewarm-test/busybox:2
@@ -194,12 +194,12 @@ def test_ctrl_c_ends_what_waits_for_a_registry_that_says_nothing(story, command)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        silent.settimeout(60)
+        silent.settimeout(120)
         running = story.start(*command, f"127.0.0.1:{silent.getsockname()[1]}")
         asked, _ = silent.accept()
         with asked:
             running.send_signal(signal.SIGINT)
-            _, stderr = running.communicate(timeout=60)
+            _, stderr = running.communicate(timeout=120)
 
     assert running.returncode == 130
     assert "interrupted" in stderr

@@ -12,7 +12,7 @@ from locked import ANSWERS, ENCODED, PASSWORD, configure, write_helper
 BUSYBOX = os.environ.get("PREWARM_TEST_BUSYBOX", "busybox:latest")
 PROJECT = """\
 version: 1
-namespace: story-registry-base
+namespace: OWN
 sandboxes:
   one:
     base: {image}
