@@ -190,13 +190,19 @@ class _Places:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes()
     except OSError as error:
         raise DefinitionError(
             f"cannot read {path}: {error.strerror}", hint="run 'prewarm init' to begin one"
         ) from error
+    try:
+        return text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DefinitionError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
+        before = error.object[: error.start].decode("utf-8", "replace").split("\n")
+        raise DefinitionError(
+            f"{path}:{len(before)}:{len(before[-1]) + 1}: not UTF-8: {error.reason} at byte {error.start}",
+            hint="save the file as UTF-8",
+        ) from error
 
 
 def _declared(root: Located) -> dict[str, str | None]:

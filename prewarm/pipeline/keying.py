@@ -10,7 +10,7 @@ from prewarm.backends.base import Backend, Base
 from prewarm.backends.registry import AUTO, AUTO_ORDER
 from prewarm.catalog.records import Place
 from prewarm.definition.model import Definition, ExtendsBase, Project
-from prewarm.errors import BackendUnavailableError, DefinitionError, UnkeyableInputError
+from prewarm.errors import BackendUnavailableError, DefinitionError, UnkeyableInputError, UnknownBackendError
 from prewarm.failure import Failure
 from prewarm.inputs import FileDigests, ResolvedTemplate, resolve
 from prewarm.key import TemplateKey
@@ -74,17 +74,27 @@ def choose_backends(
         The choices, in order, and why each backend was taken, by name.
 
     Raises:
+        UnknownBackendError: No installed package offers what sandboxes ask for; all such sandboxes are named.
         BackendUnavailableError: A backend does not work here.
         DefinitionError: A sandbox extends one of another backend.
     """
     choices = _Choices(choose)
     chosen: dict[str, Chosen] = {}
+    unknown: dict[str, tuple[Definition, UnknownBackendError]] = {}
     for definition in definitions:
         parent = chosen.get(parent_name(definition) or "")
         wanted = override or definition.backend
         if wanted == AUTO and parent is not None:
             wanted = parent.backend.name
-        backend = choices.automatic(definition) if wanted == AUTO else choices.named(wanted)
+        if parent_name(definition) in unknown:
+            continue
+        try:
+            backend = choices.automatic(definition) if wanted == AUTO else choices.named(wanted)
+        except UnknownBackendError as error:
+            if override is not None:
+                raise
+            unknown[definition.name] = definition, error
+            continue
         if parent is not None and parent.backend.name != backend.name:
             raise DefinitionError(
                 f"sandbox '{definition.name}' is for backend '{backend.name}' and extends"
@@ -92,7 +102,21 @@ def choose_backends(
                 hint="give both the same 'backend', or leave it out here",
             )
         chosen[definition.name] = Chosen(definition=definition.for_backend(backend.name), backend=backend)
+    _refuse(unknown.values())
     return tuple(chosen.values()), choices.reasons({one.backend.name for one in chosen.values()})
+
+
+def _refuse(unknown: Collection[tuple[Definition, UnknownBackendError]]) -> None:
+    told = [
+        f"{'' if definition.origin is None else f'{definition.origin}: '}sandbox '{definition.name}': {error.message}"
+        for definition, error in unknown
+    ]
+    hint = "; ".join(dict.fromkeys(error.hint for _, error in unknown if error.hint)) or None
+    if len(told) == 1:
+        raise UnknownBackendError(told[0], hint=hint)
+    if told:
+        lines = "".join(f"\n  {one}" for one in told)
+        raise UnknownBackendError(f"{len(told)} sandboxes have a backend that is not there:{lines}", hint=hint)
 
 
 class _Choices:

@@ -536,7 +536,7 @@ def test_a_file_that_is_missing_or_not_text_is_named(tmp_path):
     with pytest.raises(DefinitionError, match=r"cannot read .*prewarm.yaml: No such file"):
         load_project(tmp_path / "prewarm.yaml")
     (tmp_path / "prewarm.yaml").write_bytes(b"a: \xff\n")
-    with pytest.raises(DefinitionError, match="is not UTF-8: invalid start byte at byte 3"):
+    with pytest.raises(DefinitionError, match=r"prewarm.yaml:1:4: not UTF-8: invalid start byte at byte 3"):
         load_project(tmp_path / "prewarm.yaml")
 
 
