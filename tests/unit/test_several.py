@@ -91,6 +91,31 @@ def test_ctrl_c_pressed_over_and_over_is_not_raised_either():
     assert all(isinstance(one.error, InterruptedBuildError) for one in done)
 
 
+def test_ctrl_c_between_two_results_is_not_raised_either():
+    class Pressed(Cancellation):
+        """Ctrl-C comes as it is asked."""
+
+        asked = 0
+
+        @property
+        def cancelled(self):
+            self.asked += 1
+            if self.asked == 1:
+                raise KeyboardInterrupt
+            return super().cancelled
+
+    cancellation = Pressed()
+
+    def work(_item):
+        while True:
+            cancellation.check()
+            time.sleep(0.01)
+
+    (done,) = each([0], work, jobs=1, cancellation=cancellation)
+
+    assert isinstance(done.error, InterruptedBuildError)
+
+
 def test_what_does_not_hear_is_left_behind(monkeypatch):
     monkeypatch.setattr("prewarm.capture.several._GRACE_S", 0.3)
     cancellation, never = Cancellation(), threading.Event()
