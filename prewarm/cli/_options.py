@@ -31,7 +31,7 @@ class Invocation:
     """One run of the command line, filled in while click parses; made once in ``_run.main``.
 
     Attributes:
-        environment: As it was when the command began; read nowhere else.
+        environment: As it was when the command began, and ``--builder`` in it; read nowhere else.
         as_json: Whether one JSON object is promised on stdout, also where the rest of the line cannot be read.
         exit_code: Of a command that ended without an exception.
         file: ``-f``: the definition file; ``None``: the nearest one, upwards from here.
@@ -116,6 +116,12 @@ def _keep(attribute: str) -> Callable[[click.Context, click.Parameter, _Value], 
 
 def _keep_variables(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> None:
     invocation().variables = variables(value, option="--set")
+
+
+def _keep_builder(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        run = invocation()
+        run.environment = {**run.environment, "BUILDX_BUILDER": value}
 
 
 def variables(given: Sequence[str], *, option: str) -> Mapping[str, str]:
@@ -205,7 +211,15 @@ FROM: Final = click.option(
     help="Look for what would have to be captured in this registry, by key, and pull it from there.",
 )
 
+BUILDER: Final = click.option(
+    "--builder",
+    metavar="NAME",
+    callback=_keep_builder,
+    expose_value=False,
+    help="The builder of 'docker buildx' to capture with.  [default: BUILDX_BUILDER, else the one in use there]",
+)
 BUILDKIT: Final = _stacked(
+    BUILDER,
     click.option(
         "--cache-from",
         multiple=True,

@@ -12,7 +12,7 @@ from prewarm.backends import registry
 from prewarm.backends.base import Feature, Finding, Health
 from prewarm.cli import _installed, _output
 from prewarm.cli._group import command
-from prewarm.cli._options import BACKEND, HOME, JSON, Invocation, invocation
+from prewarm.cli._options import BACKEND, BUILDER, HOME, JSON, Invocation, invocation
 from prewarm.cli.version import version
 from prewarm.errors import BackendUnavailableError, PrewarmError
 from prewarm.home import Home
@@ -43,6 +43,7 @@ class Examined:
 @command("doctor", example="prewarm doctor\nprewarm doctor --backend local --json")
 @HOME
 @BACKEND
+@BUILDER
 @JSON
 def _doctor() -> None:
     """Find out what works on this machine, which limits hold, and how to let the rest work.

@@ -73,6 +73,18 @@ def test_a_builder_that_does_not_answer_is_told_with_the_way_out(config, backend
     assert [one for one in backend.litter(request.namespace) if "unfinished" in one.description] == []
 
 
+def test_a_builder_elsewhere_that_does_not_answer_is_a_warning_as_what_is_reused_needs_none(config, backend_of):
+    with refusing_port() as port:
+        add_builder(config, "gone", f"tcp://127.0.0.1:{port}")
+        health = backend_of("gone").check()
+
+    (finding,) = [one for one in health.findings if one.subject == "builder 'gone'"]
+    assert health.ok
+    assert not finding.ok
+    assert finding.detail == "remote, does not answer"
+    assert "BUILDX_BUILDER" in finding.hint
+
+
 def test_a_builder_that_does_not_exist_is_a_finding(backend_of):
     finding = backend_of("nonesuch").check().findings[-1]
 

@@ -37,6 +37,12 @@ def test_a_builder_by_name_has_the_driver_that_is_recorded(config, name):
     assert driver(config) == "docker"  # It exists, and nobody has chosen it.
 
 
+def test_a_builder_has_a_name(config):
+    assert Builder({"DOCKER_CONFIG": str(config)}).name == "default"
+    record(config, "far", "docker-container")
+    assert Builder({"DOCKER_CONFIG": str(config), "BUILDX_BUILDER": "far"}).name == "far"
+
+
 def test_buildx_may_keep_its_files_elsewhere(config, tmp_path):
     record(config, "far", "remote")
     (tmp_path / "other").mkdir()

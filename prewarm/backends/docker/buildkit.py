@@ -24,8 +24,11 @@ from prewarm.process import DEVNULL, Child, exit_reason, start
 _CHUNK: Final = 65536
 _TICK_S: Final = 0.2
 _NO_SPACE: Final = "no space left on device"
-# gRPC's own words for a connection that was cut, by either of the two calls that notice; buildx has no others.
-_GONE: Final = re.compile(r"failed to (?:solve|receive status): (?:rpc error: code = )?Unavailable\b")
+# gRPC's own words for a connection that was cut, by either of the two calls that notice, and for a builder that was
+# stopped and gave up its builds (`docker buildx stop`); buildx has no others.
+_GONE: Final = re.compile(
+    r"(?:failed to build: )?failed to (?:solve|receive status): (?:rpc error: code = )?(?:Unavailable|Canceled)\b"
+)
 _NO_EXEC: Final = "exec format error"
 _HINT: Final = "see the lines above; BuildKit's own log has more"
 
@@ -77,6 +80,7 @@ def build(
     what: Build,
     *,
     environment: Mapping[str, str],
+    builder: str | None,
     observer: CaptureObserver,
     redact: Callable[[str], str],
     cancellation: Cancellation,
@@ -87,6 +91,7 @@ def build(
     Args:
         what: To build.
         environment: Of the child process: which engine, which builder.
+        builder: Its name, for failures; ``None`` for the engine's own.
         observer: Hears steps and lines.
         redact: Hides secrets.
         cancellation: Stops it.
@@ -125,7 +130,7 @@ def build(
     progress.flush()
     cancellation.check()
     if late is not None or exit_code != 0:
-        raise _failure(what, progress, late, exit_code, environment.get("BUILDX_BUILDER"))
+        raise _failure(what, progress, late, exit_code, builder)
     return progress.steps_run
 
 
@@ -178,6 +183,16 @@ def _step_ends(step: StepProgress | None, steps: Sequence[BuildStep]) -> float:
 def _failure(
     what: Build, progress: Progress, late: float | None, exit_code: int | None, builder: str | None
 ) -> Exception:
+    # Whichever of them names the disk; the last otherwise.
+    said = (*progress.errors, *(line.removeprefix("ERROR: ") for line in progress.rest if line.startswith("ERROR: ")))
+    reason = said[-1] if said else (progress.rest[-1] if progress.rest else exit_reason(exit_code or 0))
+    # Before the steps: a builder that is stopped ends the one that runs, and calls that a failure of it.
+    if late is None and _GONE.match(reason):
+        which = f"the builder '{builder}'" if builder else "the engine, whose own builder is in use,"
+        return BackendUnavailableError(
+            f"{which} went away during the build of {what.title}: {reason}",
+            hint="see that it runs ('docker buildx ls') and build again, or choose another in BUILDX_BUILDER",
+        )
     step = progress.failed or (progress.running if late is not None else None)
     if step is not None:
         return _step_failure(what, step, late)
@@ -185,20 +200,12 @@ def _failure(
         return CaptureFailedError(
             f"capture of {what.title} timed out before its steps were done", hint="raise 'timeout' under 'build'"
         )
-    # Whichever of them names the disk; the last otherwise.
-    said = (*progress.errors, *(line.removeprefix("ERROR: ") for line in progress.rest if line.startswith("ERROR: ")))
-    reason = said[-1] if said else (progress.rest[-1] if progress.rest else exit_reason(exit_code or 0))
     if progress.unreachable:
-        which = f"'{builder}'" if builder else "in use"
+        which = f"the builder '{builder}'" if builder else "the engine's own builder"
+        start = f"'docker buildx inspect --bootstrap{f' {builder}' if builder else ''}'"
         return BackendUnavailableError(
-            f"the builder {which} cannot be reached: {reason}",
-            hint="start it, or choose another: see 'docker buildx ls', 'docker buildx use' and BUILDX_BUILDER",
-        )
-    if _GONE.match(reason):
-        which = f"the builder '{builder}'" if builder else "the builder in use, or the engine that it is in,"
-        return BackendUnavailableError(
-            f"{which} went away during the build of {what.title}: {reason}",
-            hint="see that it runs ('docker buildx ls') and build again, or choose another in BUILDX_BUILDER",
+            f"{which} cannot be reached: {reason}",
+            hint=f"start it ({start}), or choose another: see 'docker buildx ls', 'docker buildx use' and BUILDX_BUILDER",
         )
     full = next((one for one in said if _NO_SPACE in one), None)
     if full is not None:

@@ -220,6 +220,7 @@ class _Capture:
             build(
                 replace(what, arguments=[*arguments, *what.arguments]),
                 environment=self._engine.environment,
+                builder=None if self._engine.builder.is_engines_own else self._engine.builder.name,
                 observer=self._observer,
                 redact=self._redact,
                 cancellation=request.cancellation,

@@ -1,4 +1,4 @@
-"""Which driver the builder in use has: the engine's own sees the engine's images, every other one sees none of them.
+"""Which builder is in use, and its driver: the engine's own sees the engine's images, every other one sees none of them.
 
 Most machines have no other builder, and buildx's own files say so without a process: only where one may be chosen is
 buildx asked, once for each engine.
@@ -10,6 +10,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,12 @@ _DEFAULT: Final = "default"  # What buildx calls the engine's own.
 _HINT: Final = "see 'docker buildx ls', and BUILDX_BUILDER"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    name: str
+    driver: str
+
+
 class Builder:
     """The builder that buildx would take. Thread-safe; looked for on first use.
 
@@ -30,8 +37,17 @@ class Builder:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
-        self._lock = threading.Lock()  # Guards _driver: buildx is asked once.
-        self._driver: str | None = None
+        self._lock = threading.Lock()  # Guards _found: buildx is asked once.
+        self._found: _Found | None = None
+
+    @property
+    def name(self) -> str:
+        """As ``docker buildx ls`` has it.
+
+        Raises:
+            BackendUnavailableError: It cannot be found out.
+        """
+        return self._look().name
 
     @property
     def driver(self) -> str:
@@ -40,10 +56,7 @@ class Builder:
         Raises:
             BackendUnavailableError: It cannot be found out.
         """
-        with self._lock:
-            if self._driver is None:
-                self._driver = self._find()
-            return self._driver
+        return self._look().driver
 
     @property
     def is_engines_own(self) -> bool:
@@ -54,16 +67,23 @@ class Builder:
         """
         return self.driver == OWN
 
-    def _find(self) -> str:
+    def _look(self) -> _Found:
+        with self._lock:
+            if self._found is None:
+                self._found = self._find()
+            return self._found
+
+    def _find(self) -> _Found:
         directory = Path(self._environment.get("BUILDX_CONFIG") or config_directory(self._environment) / "buildx")
         named = self._environment.get("BUILDX_BUILDER")
         if named:
-            return _recorded(directory, named) or self._asked(named)
+            driver = _recorded(directory, named)
+            return _Found(name=named, driver=driver) if driver else self._asked(named)
         if all(_recorded(directory, name) in {OWN, None} for name in _chosen(directory)):
-            return OWN
+            return _Found(name=_DEFAULT, driver=OWN)
         return self._asked(None)
 
-    def _asked(self, name: str | None) -> str:
+    def _asked(self, name: str | None) -> _Found:
         """Ask buildx, which knows for which engine a builder was chosen, and the engines of contexts."""
         from python_on_whales import ClientNotFoundError, DockerClient  # 200 ms, for those with several builders alone.
         from python_on_whales.exceptions import DockerException
@@ -76,10 +96,11 @@ class Builder:
             config=self._environment.get("DOCKER_CONFIG"),
         )
         try:
-            return client.buildx.inspect(name).driver or OWN
+            found = client.buildx.inspect(name)
         except (DockerException, ClientNotFoundError) as error:
             said = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2]
             raise BackendUnavailableError(f"the builder cannot be looked at: {said}", hint=_HINT) from error
+        return _Found(name=found.name or name or _DEFAULT, driver=found.driver or OWN)
 
 
 def _recorded(directory: Path, name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from prewarm.backends.context import Finding, Health
@@ -12,6 +13,11 @@ from prewarm.process import Command, run
 
 _TIMEOUT_S: Final = 5.0
 _BUILDER_S: Final = 30.0  # buildx itself waits 20 for one that does not answer.
+
+_SAID: Final = re.compile(r"^(?:Driver|Status): +(\S+)", re.MULTILINE)  # Its driver, then the state of each node.
+_REMOTE: Final = "remote"  # The only driver that cannot start its builder.
+_INACTIVE: Final = "inactive"
+_STATUSES: Final = {_INACTIVE: "not running yet: the first build starts it", "stopped": "stopped: a build starts it"}
 
 
 def check(engine: Engine) -> Health:
@@ -45,8 +51,8 @@ def check(engine: Engine) -> Health:
                 hint="install Docker's command line and its buildx plugin (packages docker-cli and docker-buildx)",
             )
         )
-    if outcome.ok and (builder := engine.environment.get("BUILDX_BUILDER")):
-        findings.append(_builder(engine, builder))
+    if outcome.ok:
+        findings += _builder(engine)
     if outcome.ok and all(finding.ok for finding in findings):
         findings.append(_reproducible(engine))
     return Health(findings=tuple(findings))
@@ -64,12 +70,23 @@ def _reproducible(engine: Engine) -> Finding:
     return Finding(subject="reproducible images", ok=True, detail=detail)
 
 
-def _builder(engine: Engine, name: str) -> Finding:
-    """Look whether the builder is one that buildx knows; whether it answers shows when it is used."""
+def _builder(engine: Engine) -> list[Finding]:
+    """Name the builder that is not the engine's own, and say what it is; no builder is started for that."""
+    named = engine.environment.get("BUILDX_BUILDER")
+    try:
+        if not named and engine.builder.is_engines_own:
+            return []
+        name = named or engine.builder.name
+    except PrewarmError as error:
+        return [Finding(subject="builder", ok=False, detail=error.message, hint=error.hint)]
     outcome = run(Command(argv=("docker", "buildx", "inspect", name), env=engine.environment, timeout_s=_BUILDER_S))
-    return Finding(
-        subject=f"builder '{name}'",
-        ok=outcome.ok,
-        detail="known to buildx" if outcome.ok else outcome.describe(),
-        hint=None if outcome.ok else "choose another in BUILDX_BUILDER: see 'docker buildx ls'",
-    )
+    if not outcome.ok:
+        hint = "choose another in BUILDX_BUILDER: see 'docker buildx ls'"
+        return [Finding(subject=f"builder '{name}'", ok=False, detail=outcome.describe(), hint=hint)]
+    driver, *statuses = _SAID.findall(outcome.stdout.decode("utf-8", "replace")) or ["known to buildx"]
+    if driver == _REMOTE and _INACTIVE in statuses:
+        hint = "start it, or choose another in BUILDX_BUILDER; what is reused needs none"
+        detail = f"{driver}, does not answer"
+        return [Finding(subject=f"builder '{name}'", ok=False, required=False, detail=detail, hint=hint)]
+    detail = ", ".join([driver, *(_STATUSES.get(status, status) for status in dict.fromkeys(statuses))])
+    return [Finding(subject=f"builder '{name}'", ok=True, detail=detail)]
