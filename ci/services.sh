@@ -186,6 +186,8 @@ up() {
   unpack_engine
   unpack_sshd
   make_base_images
+  # Tests that want it skip where it cannot be made, or fail where they are told to require it.
+  "$(dirname "$0")/buildkitd.sh" "$cache/buildkitd" || say "there is no buildkitd"
   ln -sf "$cache/engine/usr/libexec/docker/cli-plugins/docker-buildx" "$run/config/cli-plugins/docker-buildx"
   start_engine
   start_registry
@@ -223,6 +225,7 @@ export PATH='$cache/engine/usr/bin':"\$PATH"
 export PREWARM_TEST_REGISTRY='127.0.0.1:$registry_port'
 export PREWARM_TEST_DEBIAN='prewarm-test/debian:bookworm'
 export PREWARM_TEST_BUSYBOX='prewarm-test/busybox:2'
+export PREWARM_TEST_BUILDKITD='$cache/buildkitd'
 export PREWARM_TEST_SSHD='$cache/sshd'
 export PREWARM_TEST_ENGINE_PID='$run/docker.pid'
 CONF
