@@ -27,6 +27,7 @@ from prewarm.definition.model import ImageBase, Network, RootfsBase
 from prewarm.errors import (
     SessionFailedError,
     SessionFileError,
+    SessionFileNotFoundError,
     SessionGoneError,
     SessionStateError,
     TemplateInUseError,
@@ -429,7 +430,7 @@ class TestDockerSessions(OnDocker):
 
     def test_a_session_that_somebody_removes_just_now_is_gone_and_its_key_opens_another(self, place, template):
         opening = place.opening(template)
-        for _ in range(8):
+        for _ in range(3):
             first = place.open(opening)
             remover = threading.Thread(target=first.remove)
             remover.start()
@@ -496,6 +497,35 @@ class TestDockerSessions(OnDocker):
 
         assert place.run(session, "touch /workspace/x").exit_code != 0
         assert place.text(session, "echo 1 > /scratch/x && cat /scratch/x") == "1"
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_files_in_memory_are_those_that_commands_see(self, place, template, read_only):
+        options = {"read_only": read_only, "tmpfs": {"/scratch": "16m"}}
+        session = self.opened(place, template, options=options)
+        files = session.files
+
+        files.write("/scratch/deep/er", b"from outside\0", mode=0o600)
+        assert place.text(session, "cd /scratch; stat -c %a deep/er; wc -c < deep/er") == "600\n13"
+        place.run(
+            session, "echo inside > /scratch/-x; ln -s -- -x /scratch/link; mkdir /scratch/d; seq 9 > /scratch/d/n"
+        )
+        assert files.read("/scratch/-x") == files.read("/scratch/link") == b"inside\n"
+        assert files.stat("/scratch/link").kind is FileKind.SYMLINK
+        assert [one.path for one in files.list("/scratch")] == [
+            f"/scratch/{name}" for name in ("-x", "d", "deep", "link")
+        ]
+        with tarfile.open(fileobj=io.BytesIO(b"".join(files.get_tree("/scratch/d")))) as tar:
+            assert tar.getnames() == ["n"]
+        with pytest.raises(SessionFileError, match="limit of 3"):
+            files.read("/scratch/-x", limit=3)
+        with pytest.raises(SessionFileNotFoundError):
+            files.read("/scratch/none")
+        files.rename("/scratch/-x", "/scratch/new/y")
+        files.remove("/scratch/new", recursive=True)
+        assert place.text(session, "ls /scratch") == "d\ndeep\nlink"
+        if read_only:
+            with pytest.raises(SessionFileError, match=r"(?i)read-only"):
+                files.write("/workspace/x", b"")
 
     def test_a_session_can_have_another_runtime(self, place, template):
         if "runsc" not in place.backend.engine.api.info()["Runtimes"]:
