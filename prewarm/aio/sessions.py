@@ -110,6 +110,10 @@ class Session:
         )
         return Process(await self._threads.run(call), self._threads)
 
+    async def expose(self, port: int) -> tuple[str, int]:
+        """Give host and port where a port of the session answers, as ``prewarm.Session.expose``."""
+        return await self._threads.run(functools.partial(self._session.expose, port))
+
     def state(self) -> dict[str, Json]:
         """Give plain JSON from which ``attach_session`` finds it again."""
         return self._session.state()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, Protocol, runtime_checkable
 
 from prewarm.definition.options import Json, SessionOptions
 from prewarm.key import TemplateKey
@@ -175,6 +175,19 @@ class SessionHandle(Protocol):
 
     def remove(self) -> None:
         """End it and take away its files. Twice is fine."""
+
+
+@runtime_checkable
+class ExposesPorts(Protocol):
+    """A ``SessionHandle`` whose ports can be reached from outside, where the session's options say so."""
+
+    def expose(self, port: int) -> tuple[str, int]:
+        """Give host and port, on the backend's machine, where a port of the session answers.
+
+        Raises:
+            SessionFailedError: It is not among the ports that the session exposes.
+            SessionGoneError: The session has ended.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

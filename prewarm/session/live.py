@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from prewarm.backends.commands import command_argv, command_env, run_command
-from prewarm.backends.hosting import ProcessRequest, SessionHandle
+from prewarm.backends.hosting import ExposesPorts, ProcessRequest, SessionHandle
 from prewarm.backends.paths import session_path
 from prewarm.cancellation import Cancellation
 from prewarm.definition.options import Json
-from prewarm.errors import CommandFailedError, HomeError, SessionGoneError
+from prewarm.errors import CommandFailedError, HomeError, SessionGoneError, UnsupportedOptionError
 from prewarm.key import TemplateKey
 from prewarm.session.files import SessionFiles
 from prewarm.values import CommandResult
@@ -179,6 +179,21 @@ class Session:
 
         request = self._request(command, cwd=cwd, env=env, user=user, stdin=stdin, terminal=terminal)
         return Process(self._live().start(request))
+
+    def expose(self, port: int) -> tuple[str, int]:
+        """Give host and port, on the backend's machine, where a port of the session answers.
+
+        Raises:
+            UnsupportedOptionError: The backend's sessions expose none.
+            SessionFailedError: It is not among those in the session's options.
+        """
+        handle = self._live()
+        if not isinstance(handle, ExposesPorts):
+            raise UnsupportedOptionError(
+                f"sessions of the {self.backend} backend expose no ports",
+                hint="talk to the service by commands in the session, or use the docker backend",
+            )
+        return handle.expose(port)
 
     def state(self) -> dict[str, Json]:
         """Give plain JSON from which ``attach_session`` finds it again, in another process or on another host."""

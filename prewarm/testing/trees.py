@@ -11,7 +11,7 @@ import pytest
 from prewarm.backends.context import Feature
 from prewarm.backends.hosting import FileKind, SessionHandle
 from prewarm.backends.tree import pack, unpack
-from prewarm.errors import PathEscapesError, SessionFileNotFoundError
+from prewarm.errors import PathEscapesError, SessionFileError, SessionFileNotFoundError
 from prewarm.testing.harness import Harness, needs
 from prewarm.testing.workplace import USER, Workplace
 
@@ -49,6 +49,22 @@ class TreesContract(Harness):
         session.files.put_tree("/workspace/tree", _archive(_directory("d"), _file("d/f", b"x", 0o600)))
         owners = place.text(session, "stat -c %U tree tree/d tree/d/f; cat tree/d/f")
         assert owners.split() == [USER, USER, USER, "x"]
+
+    @needs(Feature.PROCESSES)
+    def test_directories_that_an_archive_does_not_have_belong_to_the_sessions_user(
+        self, place: Workplace, session: SessionHandle
+    ) -> None:
+        session.files.mkdir("/workspace/tree/kept", mode=0o700)
+        session.files.put_tree("/workspace/tree", _archive(_file("kept/f", b"x"), _file("d/e/f", b"x")))
+        owners = place.text(session, "stat -c '%U %a' tree/kept tree/d tree/d/e")
+        assert owners.splitlines() == [f"{USER} 700", f"{USER} 755", f"{USER} 755"]
+
+    def test_a_member_that_leaves_through_a_link_in_the_session_is_refused(self, session: SessionHandle) -> None:
+        session.files.mkdir("/workspace/beside")
+        session.files.put_tree("/workspace", _archive(_link("tree/out", "../beside")))
+        with pytest.raises(SessionFileError):
+            session.files.put_tree("/workspace/tree", _archive(_file("out/escaped", b"x")))
+        assert list(session.files.list("/workspace/beside")) == []
 
     def test_a_single_file_comes_out_as_an_archive_of_one(self, session: SessionHandle) -> None:
         session.files.write("/workspace/single", EVERY_BYTE, mode=0o640)

@@ -1,5 +1,7 @@
 """A session's policy in the engine's words, and what is refused."""
 
+import os
+
 import pytest
 
 from prewarm.backends.docker import policy
@@ -63,7 +65,31 @@ def test_a_mount_cannot_climb_out_of_the_list():
 
 
 def test_a_port_is_bound_to_loopback_with_a_number_of_the_engines_choosing():
-    assert policy.host_config(made(options={"expose": [8000]}), ())["port_bindings"] == {8000: ("127.0.0.1", None)}
+    exposing = made(network=Network.ALL, options={"expose": [8000]})
+    assert policy.host_config(exposing, ())["port_bindings"] == {8000: ("127.0.0.1", None)}
+
+
+def test_a_port_is_not_exposed_without_a_network():
+    with pytest.raises(UnsupportedOptionError, match="port 8000 cannot be exposed") as caught:
+        policy.host_config(made(options={"expose": [8000]}), ())
+    assert "network: all" in caught.value.hint
+
+
+def test_a_mount_cannot_leave_the_list_through_a_link(tmp_path):
+    root = tmp_path / "allowed"
+    (root / "data").mkdir(parents=True)
+    (root / "out").symlink_to("/etc")
+    (root / "in").symlink_to("data")
+    (tmp_path / "other").symlink_to(root)
+
+    def binds(source, allowed):
+        options = {"mounts": [{"source": str(source), "target": "/data"}]}
+        return policy.host_config(made(options=options), [str(allowed)], os.path.realpath)["binds"]
+
+    with pytest.raises(UnsupportedOptionError, match="it leads to '/etc'"):
+        binds(root / "out", root)
+    assert binds(root / "in", root) == [f"{root}/data:/data:ro"]
+    assert binds(tmp_path / "other" / "data", tmp_path / "other") == [f"{root}/data:/data:ro"]
 
 
 def test_only_what_differs_is_updated():

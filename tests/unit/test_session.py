@@ -501,3 +501,30 @@ def test_a_session_is_of_the_public_class(bench):
     with bench.open() as session:
         assert isinstance(session, Session)
         assert prewarm.Session is Session
+
+
+# ports
+
+
+class Exposing:
+    """A handle that shows every port under the next number."""
+
+    def __init__(self, handle):
+        self.handle = handle
+
+    def __getattr__(self, name):
+        return getattr(self.handle, name)
+
+    def expose(self, port):
+        return "127.0.0.1", port + 1
+
+
+def test_a_port_is_shown_where_the_backend_shows_it(bench):
+    with bench.open() as session:
+        session._handle = Exposing(session._handle)
+        assert session.expose(8000) == ("127.0.0.1", 8001)
+
+
+def test_a_backend_that_shows_no_ports_says_so(bench):
+    with bench.open() as session, pytest.raises(UnsupportedOptionError, match="memory backend expose no ports"):
+        session.expose(8000)

@@ -77,6 +77,15 @@ class Engine:
                 self._api = _connect(self.environment)
             return self._api
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its paths are this machine's: it is reached through a socket file.
+
+        Raises:
+            BackendUnavailableError: There is no such context.
+        """
+        return endpoint.find(self.environment).url.startswith("unix://")
+
     def close(self) -> None:
         """Let go of the connections. Twice is fine; the next use connects again."""
         with self._lock:

@@ -1,6 +1,7 @@
 """The files of a session, by tar streams through the engine: no program of the image is needed to read or write them.
 
-What tar streams cannot do (append, list, remove, rename) runs as the session's user, with no more rights than it has.
+What tar streams cannot do (append, list, remove, rename), or where they do not reach (memory, a read-only root), runs as
+the session's user, with no more rights than it has (``inside``).
 The engine resolves links inside the container, so that none leads out of it.
 """
 
@@ -14,21 +15,18 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO, Final
+from typing import IO
 
-from prewarm.backends.commands import run_command
 from prewarm.backends.docker import listing
 from prewarm.backends.docker.accounts import Account, Accounts
 from prewarm.backends.docker.archive import PathFacts, path_facts, small_text
 from prewarm.backends.docker.engine import Engine, raw, translated
+from prewarm.backends.docker.inside import Inside, Places, is_below
 from prewarm.backends.docker.tarstreams import Sink, copy_checked
-from prewarm.backends.hosting import FileInfo, FileKind, ProcessRequest, SessionHandle
+from prewarm.backends.hosting import FileInfo, FileKind, SessionHandle
 from prewarm.backends.paths import session_path
 from prewarm.backends.tree import CHUNK, ChunkReader
-from prewarm.errors import PrewarmError, SessionFileError, SessionFileNotFoundError, SessionGoneError
-
-_COMMAND_TIMEOUT_S: Final = 60.0
-_MOST_LISTED: Final = 64 * 1024 * 1024
+from prewarm.errors import PathEscapesError, PrewarmError, SessionFileError, SessionFileNotFoundError, SessionGoneError
 
 
 class ContainerFiles:
@@ -39,15 +37,24 @@ class ContainerFiles:
         container: Its full id.
         handle: The session, for what runs inside.
         user: The session's, as the definition names it.
+        places: Where files are for commands alone.
         touch: Says that the session is in use; raises where it has gone.
     """
 
     def __init__(
-        self, engine: Engine, container: str, handle: SessionHandle, *, user: str, touch: Callable[[], None]
+        self,
+        engine: Engine,
+        container: str,
+        handle: SessionHandle,
+        *,
+        user: str,
+        places: Places,
+        touch: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._container = container
-        self._handle = handle
+        self._inside = Inside(handle, user)
+        self._places = places
         self._user = user
         self._touch = touch
         self._owner: Account | None = None
@@ -59,6 +66,8 @@ class ContainerFiles:
             raise SessionFileError(f"'{path}' is not a file")
         if limit is not None and found.size > limit:
             raise SessionFileError(f"'{path}' has {found.size} bytes, more than the limit of {limit}")
+        if self._places.are_hidden(path):
+            return self._inside.read(path, limit)
         with self._archive(path) as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.isreg() else None
@@ -78,9 +87,9 @@ class ContainerFiles:
         if found is not None and (found.is_directory or found.is_other):
             raise SessionFileError(f"cannot write '{path}': it is not a file")
         if append and found is not None:
-            self._command(("/bin/sh", "-c", 'cat >> "$0"', path), f"append to '{path}'", stdin=data)
+            self._inside.command(("/bin/sh", "-c", 'cat >> "$0"', path), f"append to '{path}'", stdin=data)
             if mode is not None:
-                self._command(("chmod", f"{mode:o}", path), f"change the mode of '{path}'")
+                self._inside.command(("chmod", f"{mode:o}", path), f"change the mode of '{path}'")
             return
         directory, name = posixpath.split(path)
         if found is None:
@@ -95,7 +104,7 @@ class ContainerFiles:
         path, found = self._resolved(path)
         if not found.is_directory:
             raise SessionFileError(f"'{path}' is not a directory")
-        return listing.entries(asked, self._command(listing.argv(path), f"list '{path}'"))
+        return listing.entries(asked, self._inside.command(listing.argv(path), f"list '{path}'"))
 
     def stat(self, path: str) -> FileInfo:
         """Say what a path is; a link is not followed."""
@@ -126,11 +135,11 @@ class ContainerFiles:
         if found is None:
             raise self._missing(path)
         if not found.is_directory:
-            self._command(("rm", "-f", "--", path), f"remove '{path}'")
+            self._inside.command(("rm", "-f", "--", path), f"remove '{path}'")
         elif recursive:
-            self._command(("rm", "-rf", "--", path), f"remove '{path}'")
+            self._inside.command(("rm", "-rf", "--", path), f"remove '{path}'")
         else:
-            self._command(("rmdir", "--", path), f"remove '{path}'")
+            self._inside.command(("rmdir", "--", path), f"remove '{path}'")
 
     def rename(self, source: str, target: str) -> None:
         """Rename; a file at the target is replaced."""
@@ -138,16 +147,23 @@ class ContainerFiles:
         if self._facts(source) is None:
             raise self._missing(source)
         self._make_directories(posixpath.dirname(target), 0o755)
-        self._command(("mv", "-f", "-T", "--", source, target), f"rename '{source}'")
+        self._inside.command(("mv", "-f", "-T", "--", source, target), f"rename '{source}'")
 
     def put_tree(self, target: str, archive: IO[bytes]) -> None:
         """Unpack a tar stream into a directory, making it. Checked whole before anything is unpacked."""
         target = session_path(target)
         owner = self._account()
+
+        def stands(path: str) -> bool:
+            found = self._facts(posixpath.join(target, path))
+            if found is not None and found.is_link and not is_below(found.link, target):
+                raise PathEscapesError(f"'{path}' in '{target}' is a link that leads out of it")
+            return found is not None
+
         with tempfile.SpooledTemporaryFile(max_size=8 * CHUNK) as spool:
             try:
                 with tarfile.open(fileobj=archive, mode="r|*") as source:
-                    copy_checked(source, spool, owner)
+                    copy_checked(source, spool, owner, stands)
             except tarfile.TarError as error:
                 raise SessionFileError(f"cannot unpack into '{target}': {error}") from error
             spool.seek(0)
@@ -189,6 +205,8 @@ class ContainerFiles:
 
     def _facts(self, path: str) -> PathFacts | None:
         self._touch()
+        if self._places.are_hidden(path):
+            return self._inside.facts(path)
         with translated():
             return path_facts(self._engine.api, self._container, path)
 
@@ -206,6 +224,10 @@ class ContainerFiles:
     def _archive(self, path: str) -> Iterator[tarfile.TarFile]:
         from docker.errors import NotFound
 
+        if self._places.are_hidden(path):
+            with self._inside.archive(path) as tar:
+                yield tar
+            return
         with translated():
             try:
                 chunks, _ = raw(self._engine.api).get_archive(self._container, os.fsencode(path))
@@ -259,6 +281,9 @@ class ContainerFiles:
         from docker.errors import APIError, NotFound
 
         self._touch()
+        if self._places.are_refused(directory):
+            self._inside.unpack(directory, archive, what)
+            return
         with translated():
             try:
                 raw(self._engine.api).put_archive(self._container, os.fsencode(directory), archive)
@@ -273,18 +298,3 @@ class ContainerFiles:
                 text = small_text(self._engine.api, self._container, "/etc/passwd") or ""
             self._owner = Accounts(passwd=text).find(self._user) or Account(name=self._user, uid=0, gid=0, home="/")
         return self._owner
-
-    def _command(self, argv: tuple[str, ...], what: str, *, stdin: bytes | None = None) -> bytes:
-        request = ProcessRequest(argv=argv, cwd="/", env={"LC_ALL": "C"}, user=self._user, stdin=stdin is not None)
-        result = run_command(
-            self._handle,
-            request,
-            stdin=stdin,
-            deadline=time.monotonic() + _COMMAND_TIMEOUT_S,
-            max_output=_MOST_LISTED,
-        )
-        if not result.ok:
-            lines = result.stderr.strip().splitlines()
-            reason = "it timed out" if result.timed_out else lines[-1] if lines else f"exited {result.exit_code}"
-            raise SessionFileError(f"cannot {what}: {reason}")
-        return result.stdout_bytes

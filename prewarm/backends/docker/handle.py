@@ -13,6 +13,7 @@ from prewarm.backends.docker.archive import path_facts
 from prewarm.backends.docker.engine import Engine, translated
 from prewarm.backends.docker.execution import Execution
 from prewarm.backends.docker.files import ContainerFiles
+from prewarm.backends.docker.inside import Places
 from prewarm.backends.docker.keeper import EXPIRED, TOUCH_SIGNAL
 from prewarm.backends.docker.policy import Policy
 from prewarm.backends.hosting import ProcessRequest
@@ -50,7 +51,8 @@ class DockerSession:
         self._touched = now
         self._checked = now
         self._directories = {policy.workdir, "/"}
-        self._files = ContainerFiles(engine, container, self, user=policy.user, touch=self._check)
+        self._places = Places(policy.options.options)
+        self._files = ContainerFiles(engine, container, self, user=policy.user, places=self._places, touch=self._check)
 
     @property
     def id(self) -> str:
@@ -124,14 +126,14 @@ class DockerSession:
         self.touch()
 
     def _check_directory(self, path: str) -> None:
+        if self._places.are_hidden(path):
+            return  # The engine says so itself where it is not there.
         with translated():
             found = path_facts(self._engine.api, self._container, path)
         if found is None:
             inspect(self._engine, self._container)
-            # A mount of memory, or /proc: the engine's archive does not see into those.
-            if not path.startswith(("/proc", "/sys", "/dev", "/run", "/tmp")):  # noqa: S108 - inside the session.
-                raise SessionFailedError(f"cannot start in '{path}': it does not exist in the session")
-        elif not (found.is_directory or found.is_link):
+            raise SessionFailedError(f"cannot start in '{path}': it does not exist in the session")
+        if not (found.is_directory or found.is_link):
             raise SessionFailedError(f"cannot start in '{path}': it is not a directory")
         self._directories.add(path)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
@@ -77,11 +77,16 @@ def from_json(text: str) -> Policy:
         raise SessionFailedError(f"the label with the session's policy cannot be read: {error}") from error
 
 
-def host_config(policy: Policy, allowed: Sequence[str]) -> dict[str, Any]:
+def host_config(policy: Policy, allowed: Sequence[str], follow: Callable[[str], str] = str) -> dict[str, Any]:
     """Give the keywords of the SDK's ``create_host_config``.
 
+    Args:
+        policy: What the session may.
+        allowed: Directories that mounts may come from.
+        follow: Resolves the links in a path of the engine's machine, where that is this one.
+
     Raises:
-        UnsupportedOptionError: A mount is not from the allow-list.
+        UnsupportedOptionError: A mount is not from the allow-list, or ports are to be shown without a network.
     """
     resources, options = policy.options.resources, policy.options.options
     config: dict[str, Any] = {
@@ -104,8 +109,13 @@ def host_config(policy: Policy, allowed: Sequence[str]) -> dict[str, Any]:
     if isinstance(tmpfs := options.get("tmpfs"), Mapping):
         config["tmpfs"] = {path: f"size={size},mode=1777" if size else "mode=1777" for path, size in tmpfs.items()}
     if isinstance(mounts := options.get("mounts"), Sequence):
-        config["binds"] = [_bind(mount, allowed) for mount in mounts if isinstance(mount, Mapping)]
+        config["binds"] = [_bind(mount, allowed, follow) for mount in mounts if isinstance(mount, Mapping)]
     if ports := exposed(options):
+        if policy.options.network is Network.NONE:
+            raise UnsupportedOptionError(
+                f"port {ports[0]} cannot be exposed: the session has no network",
+                hint="set 'network: all' for the session, or leave out 'expose'",
+            )
         config["port_bindings"] = dict.fromkeys(ports, ("127.0.0.1", None))
     return config
 
@@ -177,10 +187,18 @@ def _is_mount(mount: Json) -> bool:
     )
 
 
-def _bind(mount: Mapping[str, Json], allowed: Sequence[str]) -> str:
+def _bind(mount: Mapping[str, Json], allowed: Sequence[str], follow: Callable[[str], str]) -> str:
     source = posixpath.normpath(str(mount["source"]))
-    if not any(source == root or source.startswith(root.rstrip("/") + "/") for root in allowed):
+    real = follow(source)
+    # A session that may write in an allowed directory could leave a link there for the next one.
+    if not _is_below(source, allowed) or not _is_below(real, [*allowed, *map(follow, allowed)]):
+        leads = "" if real == source else f": it leads to '{real}'"
         raise UnsupportedOptionError(
-            f"mount of '{source}' is not allowed", hint=f"list it, or a directory above it, in {ALLOWED_MOUNTS}"
+            f"mount of '{source}' is not allowed{leads}",
+            hint=f"list {'it' if real == source else 'that'}, or a directory above it, in {ALLOWED_MOUNTS}",
         )
-    return f"{source}:{mount['target']}:{'ro' if mount.get('read_only', True) else 'rw'}"
+    return f"{real}:{mount['target']}:{'ro' if mount.get('read_only', True) else 'rw'}"
+
+
+def _is_below(path: str, roots: Sequence[str]) -> bool:
+    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -177,7 +178,7 @@ def _create(
         LABEL_POLICY: policy.to_json(),
         LABEL_REF: json.dumps({"format": request.ref.format, "value": dict(request.ref.value)}, sort_keys=True),
     }
-    config = policies.host_config(policy, allowed)
+    config = policies.host_config(policy, allowed, os.path.realpath if engine.is_local else str)
     ports = policies.exposed(request.options.options)
     with translated():
         api = engine.api
