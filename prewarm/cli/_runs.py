@@ -65,11 +65,11 @@ def show(report: Report, run: Invocation, *, told: AbstractSet[str] = frozenset(
         _output.failure(Failure.of(_INTERRUPTED, name="", redact=str))
     for template in report.templates:
         if template.status is Status.FAILED and template.error is not None:
-            _output.failure(_named(template.error, template.name))
+            _output.failure(named(template.error, template.name))
     run.exit_code = report.exit_code
 
 
-def _named(failure: Failure, name: str) -> Failure:
+def named(failure: Failure, name: str) -> Failure:
     """Let an error that does not say whose it is say so."""
     if f"'{name}'" in failure.message:
         return failure

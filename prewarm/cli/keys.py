@@ -30,7 +30,7 @@ def _keys(*, only: tuple[str, ...]) -> None:
                 _output.data(f"{one.key}  {one.name}")
     for one in answer.templates:
         if one.error is not None:
-            _output.failure(one.error)
+            _output.failure(_runs.named(one.error, one.name))
     run.exit_code = answer.exit_code
 
 

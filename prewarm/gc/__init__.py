@@ -214,7 +214,7 @@ def _leftovers(home: Home) -> Iterator[Garbage]:
     if locks:
         yield Garbage(
             kind=GarbageKind.STATE,
-            description=f"{len(locks)} locks of keys, unless somebody holds them",
+            description=f"{len(locks)} {'lock' if len(locks) == 1 else 'locks'} of keys, unless somebody holds them",
             remove=functools.partial(_forget_locks, home, locks),
         )
 

@@ -489,3 +489,14 @@ def test_doctor_says_when_the_state_directory_cannot_be_written(alone, tmp_path)
     assert code == 4
     assert "cannot be written" in out
     assert "set PREWARM_HOME to a directory that this user can write" in out
+
+
+def test_a_key_that_cannot_be_computed_is_told_with_its_sandbox(run, tmp_path):
+    text = "namespace: n\nsandboxes:\n  good: {base: host, backend: memory}\n  bad: {base: host, backend: memory, inputs: [gone]}\n"
+    (tmp_path / "prewarm.yaml").write_text(text)
+
+    code, out, err = run("keys")
+
+    assert code == 3
+    assert out.endswith("  good\n")
+    assert "error: sandbox 'bad': cannot read 'gone': no such file or directory" in err
