@@ -102,6 +102,7 @@ class CheckedEntry:
         backend: Empty where it was not captured.
         detail: What the backend, or the build, had to say.
         exit_code: What it makes the whole check end with, 0 if nothing.
+        hint: What to do about it, where that is not to build.
     """
 
     name: str
@@ -111,6 +112,7 @@ class CheckedEntry:
     backend: str = ""
     detail: str = ""
     exit_code: int = 0
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +139,13 @@ class Check:
 
     @property
     def hint(self) -> str | None:
-        """What to do about it."""
-        return TemplateNotFoundError.default_hint if self.exit_code else None
+        """What to do about it: all that backends which do not work here ask for, and to build what is not there."""
+        hints = [
+            one.hint or TemplateNotFoundError.default_hint
+            for one in sorted(self.entries, key=lambda one: one.hint is None)
+            if one.exit_code
+        ]
+        return "\n".join(dict.fromkeys(hints)) or None
 
     def to_json(self) -> dict[str, Any]:
         """Give it as ``prewarm.check/1``."""
@@ -163,8 +170,9 @@ class Check:
     def text(self) -> str:
         """Give a line for each, and one for all."""
         width = max((len(entry.name) for entry in self.entries), default=0)
+        words = max((len(entry.status.value) for entry in self.entries), default=0)
         lines = [
-            f"{entry.status.value:<7}  {entry.name:<{width}}  {entry.platform}  {entry.detail}".rstrip()
+            f"{entry.status.value:<{words}}  {entry.name:<{width}}  {entry.platform}  {entry.detail}".rstrip()
             for entry in self.entries
         ]
         counted = [entry for entry in self.entries if entry.status is not CheckStatus.OTHER_PLATFORM]

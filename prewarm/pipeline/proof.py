@@ -51,7 +51,8 @@ def _ask(backend: str, entries: list[LockEntry], choose: Choose) -> dict[str, Ch
         probes = choose(backend)[0].probe(wanted)
     except BackendUnavailableError as error:
         return {
-            entry.name: _checked(entry, CheckStatus.UNAVAILABLE, error.message, error.exit_code) for entry in entries
+            entry.name: _checked(entry, CheckStatus.UNAVAILABLE, error.message, error.exit_code, hint=error.hint)
+            for entry in entries
         }
     return {entry.name: _answered(entry, probe) for entry, probe in zip(entries, probes, strict=True)}
 
@@ -70,7 +71,9 @@ def _unasked(entry: LockEntry, *, platform: str, known_here: bool) -> CheckedEnt
     return _checked(entry, status, entry.reason, _ABSENT)
 
 
-def _checked(entry: LockEntry, status: CheckStatus, detail: str, exit_code: int) -> CheckedEntry:
+def _checked(
+    entry: LockEntry, status: CheckStatus, detail: str, exit_code: int, *, hint: str | None = None
+) -> CheckedEntry:
     return CheckedEntry(
         name=entry.name,
         platform=entry.platform,
@@ -79,4 +82,5 @@ def _checked(entry: LockEntry, status: CheckStatus, detail: str, exit_code: int)
         backend=entry.backend,
         detail=detail,
         exit_code=exit_code,
+        hint=hint,
     )

@@ -129,5 +129,12 @@ def test_here_documents_and_continuations_are_no_instructions():
 
 
 def test_a_missing_dockerfile_is_an_error(context):
-    with pytest.raises(UnkeyableInputError, match="Dockerfile"):
+    with pytest.raises(UnkeyableInputError, match=r"Dockerfile: No such file or directory$") as caught:
+        context.read()
+    assert "'context'" in caught.value.hint
+
+
+def test_a_dockerfile_in_another_encoding_is_an_error(context):
+    context.write("Dockerfile").write_bytes(b"FROM \xff")
+    with pytest.raises(UnkeyableInputError, match="it is not UTF-8"):
         context.read()

@@ -841,11 +841,12 @@ def test_a_backend_that_does_not_work_here_fails_its_entries(shop):
     workshop.build()
 
     def choose(name):
-        raise BackendUnavailableError("no daemon here")
+        raise BackendUnavailableError("no daemon here", hint="start it")
 
     workshop.choose = choose
     answer = check(workshop)
     assert [(entry.status.value, entry.detail) for entry in answer.entries] == [("unavailable", "no daemon here")]
+    assert answer.hint == "start it"
     assert answer.exit_code == 4
 
 

@@ -62,8 +62,12 @@ def read(
     path = context / base.dockerfile
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnkeyableInputError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise UnkeyableInputError(
+            f"cannot read {path}: {error.strerror}", hint="check 'context' and 'dockerfile' of the base"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UnkeyableInputError(f"cannot read {path}: it is not UTF-8", hint="save it as UTF-8") from error
     instructions = list(parse(text))
     sources = _sources(instructions)
     names = [name for name in _context_files(context, base.dockerfile) if sources is None or _is_read(name, sources)]
