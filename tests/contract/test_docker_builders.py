@@ -85,6 +85,25 @@ def test_a_builder_elsewhere_that_does_not_answer_is_a_warning_as_what_is_reused
     assert "BUILDX_BUILDER" in finding.hint
 
 
+def test_a_container_in_which_no_buildkit_answers_is_a_warning(config, backend_of):
+    name = f"mute-{uuid.uuid4().hex[:8]}"
+    argv = ["docker", "buildx", "create", "--name", name, "--driver", "docker-container"]
+    subprocess.run(argv, env={**os.environ, "DOCKER_CONFIG": str(config)}, check=True, capture_output=True)
+    container = f"buildx_buildkit_{name}0"
+    subprocess.run(
+        ["docker", "run", "-d", "--name", container, BUSYBOX, "sleep", "600"], check=True, capture_output=True
+    )
+    try:
+        health = backend_of(name).check()
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], check=True, capture_output=True)
+
+    (finding,) = [one for one in health.findings if one.subject == f"builder '{name}'"]
+    assert health.ok
+    assert not finding.ok
+    assert finding.detail.startswith("docker-container, does not answer: ")
+
+
 def test_a_builder_that_does_not_exist_is_a_finding(backend_of):
     finding = backend_of("nonesuch").check().findings[-1]
 

@@ -15,6 +15,7 @@ _TIMEOUT_S: Final = 5.0
 _BUILDER_S: Final = 30.0  # buildx itself waits 20 for one that does not answer.
 
 _SAID: Final = re.compile(r"^(?:Driver|Status): +(\S+)", re.MULTILINE)  # Its driver, then the state of each node.
+_BROKEN: Final = re.compile(r"^Error: +(.+)", re.MULTILINE)  # Instead of a node's state.
 _REMOTE: Final = "remote"  # The only driver that cannot start its builder.
 _INACTIVE: Final = "inactive"
 _STATUSES: Final = {_INACTIVE: "not running yet: the first build starts it", "stopped": "stopped: a build starts it"}
@@ -83,10 +84,12 @@ def _builder(engine: Engine) -> list[Finding]:
     if not outcome.ok:
         hint = "choose another in BUILDX_BUILDER: see 'docker buildx ls'"
         return [Finding(subject=f"builder '{name}'", ok=False, detail=outcome.describe(), hint=hint)]
-    driver, *statuses = _SAID.findall(outcome.stdout.decode("utf-8", "replace")) or ["known to buildx"]
-    if driver == _REMOTE and _INACTIVE in statuses:
+    said = outcome.stdout.decode("utf-8", "replace")
+    driver, *statuses = _SAID.findall(said) or ["known to buildx"]
+    broken = _BROKEN.search(said)
+    if broken or (driver == _REMOTE and _INACTIVE in statuses):
         hint = "start it, or choose another in BUILDX_BUILDER; what is reused needs none"
-        detail = f"{driver}, does not answer"
+        detail = f"{driver}, does not answer{f': {broken[1]}' if broken else ''}"
         return [Finding(subject=f"builder '{name}'", ok=False, required=False, detail=detail, hint=hint)]
     detail = ", ".join([driver, *(_STATUSES.get(status, status) for status in dict.fromkeys(statuses))])
     return [Finding(subject=f"builder '{name}'", ok=True, detail=detail)]
