@@ -10,6 +10,7 @@ import pytest
 
 from prewarm.backends.context import Feature
 from prewarm.backends.hosting import SessionHandle
+from prewarm.errors import SessionFailedError
 from prewarm.request import CommandResult
 from prewarm.testing.harness import Harness, needs
 from prewarm.testing.workplace import PATIENCE_S, USER, Captured, Workplace
@@ -76,6 +77,13 @@ class ProcessesContract(Harness):
         session.files.mkdir("/workspace/sub dir")
         assert place.run(session, "pwd", cwd="/workspace/sub dir").stdout == "/workspace/sub dir\n"
         assert place.run(session, "pwd", cwd="/").stdout == "/\n"
+
+    @needs(Feature.PROCESSES)
+    def test_a_user_that_the_session_does_not_know_is_an_error_and_no_output(
+        self, place: Workplace, session: SessionHandle
+    ) -> None:
+        with pytest.raises(SessionFailedError, match="no user 'stranger'"):
+            place.run(session, "true", user="stranger")
 
     @needs(Feature.PROCESSES)
     def test_the_user_is_given_per_command(self, place: Workplace, session: SessionHandle) -> None:

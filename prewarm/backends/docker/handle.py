@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from prewarm.backends.docker import execution
-from prewarm.backends.docker.archive import path_facts
+from prewarm.backends.docker.accounts import Accounts
+from prewarm.backends.docker.archive import path_facts, small_text
 from prewarm.backends.docker.engine import Engine, translated
 from prewarm.backends.docker.execution import Execution
 from prewarm.backends.docker.files import ContainerFiles
@@ -51,6 +52,7 @@ class DockerSession:
         self._touched = now
         self._checked = now
         self._directories = {policy.workdir, "/"}
+        self._users = {policy.user}
         self._places = Places(policy.options.options)
         self._files = ContainerFiles(engine, container, self, user=policy.user, places=self._places, touch=self._check)
 
@@ -70,6 +72,8 @@ class DockerSession:
         """Start a command."""
         if request.cwd not in self._directories:
             self._check_directory(request.cwd)
+        if request.user not in self._users:
+            self._check_user(request.user)
         self.touch()
         return execution.start(
             self._engine, self._container, request, known=self._known, extra=self._policy.env, touch=self.touch
@@ -136,6 +140,18 @@ class DockerSession:
         if not (found.is_directory or found.is_link):
             raise SessionFailedError(f"cannot start in '{path}': it is not a directory")
         self._directories.add(path)
+
+    def _check_user(self, user: str) -> None:
+        """Refuse a user that the session does not know: the engine would say so where the command writes."""
+        with translated():
+            passwd = small_text(self._engine.api, self._container, "/etc/passwd") or ""
+        if Accounts(passwd=passwd).find(user.partition(":")[0]) is None:
+            inspect(self._engine, self._container)
+            raise SessionFailedError(
+                f"there is no user '{user}' in the session",
+                hint="name it as 'user' of the definition, which creates it",
+            )
+        self._users.add(user)
 
 
 def inspect(engine: Engine, container: str) -> dict[str, Any]:
