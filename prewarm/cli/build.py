@@ -67,6 +67,7 @@ def _build(
     Every template that fails is reported; the others are captured all the same.
     """
     run = invocation()
+    summary = None if summary is None else summary.absolute()  # A hook may go elsewhere.
     options = _runs.run_options(
         run, only=only, force=force, jobs=jobs, fail_fast=not keep_going, registry=registry, buildkit=run.buildkit
     )

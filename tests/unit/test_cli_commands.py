@@ -500,3 +500,16 @@ def test_a_key_that_cannot_be_computed_is_told_with_its_sandbox(run, tmp_path):
     assert code == 3
     assert out.endswith("  good\n")
     assert "error: sandbox 'bad': cannot read 'gone': no such file or directory" in err
+
+
+def test_a_hook_that_goes_elsewhere_takes_no_file_of_the_command_with_it(run, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "hook.py").write_text("import os\n\n\ndef go(sandbox):\n    os.chdir('elsewhere')\n")
+    text = "namespace: n\nsandboxes:\n  a: {base: host, backend: memory, bootstrap: [{python: 'hook:go'}]}\n"
+    (tmp_path / "prewarm.yaml").write_text(text)
+
+    code, _, err = run("build", "-f", "prewarm.yaml", "--home", "state", "--summary", "summary.md")
+
+    assert (code, "prepared" in (tmp_path / "summary.md").read_text()) == (0, True), err
+    assert (tmp_path / "prewarm.lock").exists()
+    assert not any((tmp_path / "elsewhere").iterdir())
