@@ -7,6 +7,7 @@ reader that went away ends the command quietly, and anything else is a bug, whos
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import tempfile
 import traceback
@@ -81,6 +82,13 @@ def _invoke(arguments: Sequence[str], invocation: Invocation) -> int:
     return completed or invocation.exit_code
 
 
+def _is_somewhere() -> bool:
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
+
+
 def _failed(error: PrewarmError, invocation: Invocation) -> int:
     failure = Failure.of(error, name="", redact=str)
     _output.failure(failure)
@@ -98,6 +106,9 @@ def _misused(error: click.ClickException, invocation: Invocation) -> int:
 
 
 def _bug(error: Exception, invocation: Invocation) -> int:
+    if isinstance(error, FileNotFoundError) and not _is_somewhere():
+        hint = "go to one that is there; 'cd .' will do if it was made again"
+        return _failed(UsageError("the current directory was removed", hint=hint), invocation)
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile("w", prefix="prewarm-traceback-", suffix=".txt", delete=False) as file:

@@ -513,3 +513,16 @@ def test_a_hook_that_goes_elsewhere_takes_no_file_of_the_command_with_it(run, tm
     assert (code, "prepared" in (tmp_path / "summary.md").read_text()) == (0, True), err
     assert (tmp_path / "prewarm.lock").exists()
     assert not any((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["plan"], ["open", "a", "--", "true"], ["init", "x"]])
+def test_a_directory_that_was_removed_is_told(run, tmp_path, monkeypatch, arguments):
+    removed = tmp_path / "removed"
+    removed.mkdir()
+    monkeypatch.chdir(removed)
+    removed.rmdir()
+
+    code, out, err = run(*arguments)
+
+    assert (code, out) == (2, "")
+    assert err.startswith("error: the current directory was removed\nhint: go to one that is there")
