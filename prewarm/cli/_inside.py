@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from prewarm.session import Session
 _SHELL: Final = ("/bin/sh", "-c", "if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi")
 _PLAIN_SHELL: Final = ("/bin/sh",)
 _TERMINAL_KIND: Final = "TERM"
+_KILLED: Final = 128 + signal.SIGKILL
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., object])
 
@@ -79,7 +81,11 @@ def inside(
 
 
 def run(session: Session, what: Inside, *, environment: Mapping[str, str]) -> int:
-    """Run it to its end; give its exit code."""
+    """Run it to its end; give its exit code.
+
+    Raises:
+        SessionGoneError: The session ended and took the command with it: somebody removed it, or its time was up.
+    """
     both = sys.stdin.isatty() and sys.stdout.isatty()
     terminal = both if what.terminal is None else what.terminal
     if terminal and not both:
@@ -94,6 +100,9 @@ def run(session: Session, what: Inside, *, environment: Mapping[str, str]) -> in
         terminal=_relay.terminal_size() if terminal else None,
     )
     try:
-        return _relay.relay(process, terminal=terminal)
+        code = _relay.relay(process, terminal=terminal)
     finally:
         process.close()  # What the command left running in the session lives on.
+    if code == _KILLED:
+        session.files.stat("/")  # Of a session that has ended there is nothing to see.
+    return code

@@ -33,6 +33,16 @@ def test_the_exit_code_is_that_of_the_command(built, argv, code):
     built.prewarm("open", "box", "--", *argv, code=code)
 
 
+def test_a_session_that_ends_under_its_command_is_told_from_a_command_that_was_killed(built):
+    running = built.start("open", "box", "--", "sh", "-c", "echo runs; exec sleep 7341")
+    assert running.stdout.readline() == "runs\n"
+    built.prewarm("sessions", "--remove-all")
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 6
+    assert "has ended" in said
+    assert "hint: open it anew" in said
+
+
 def test_the_list_of_sessions_fits_a_terminal_and_its_ids_are_enough_to_end_one(built):
     key = "user-" + "4" * 60
     built.prewarm("open", "box", "--key", key, "--", "true")
