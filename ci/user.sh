@@ -25,12 +25,13 @@ done
 mkdir -p "$place"
 chmod 755 "$place"
 [ -x "$place/venv/bin/python" ] || "$python" -m venv --without-pip "$place/venv"
+pip=(env PIP_CACHE_DIR="${PREWARM_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/prewarm-tests}/pip" "$venv/bin/python" -m pip)
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
-"$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --no-deps -w "$wheels" .
-"$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
+"${pip[@]}" wheel --quiet --disable-pip-version-check --no-deps -w "$wheels" .
+"${pip[@]}" --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
   --force-reinstall --no-deps "$wheels"/prewarm-*.whl
-"$venv/bin/python" -m pip --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
+"${pip[@]}" --python "$place/venv/bin/python" install --quiet --disable-pip-version-check \
   "$(echo "$wheels"/prewarm-*.whl)" pytest pytest-timeout pyte hypothesis jsonschema
 
 rm -rf "$wheels" "$place/checkout" "$place/home" "$place/tmp"
