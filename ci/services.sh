@@ -187,7 +187,7 @@ up() {
   unpack_sshd
   make_base_images
   # Tests that want it skip where it cannot be made, or fail where they are told to require it.
-  "$(dirname "$0")/buildkitd.sh" "$cache/buildkitd" || say "there is no buildkitd"
+  timeout 1200 "$(dirname "$0")/buildkitd.sh" "$cache/buildkitd" || say "there is no buildkitd"
   ln -sf "$cache/engine/usr/libexec/docker/cli-plugins/docker-buildx" "$run/config/cli-plugins/docker-buildx"
   start_engine
   start_registry
