@@ -436,6 +436,15 @@ def test_an_unknown_user_is_told_with_a_way_out(place, session):
     assert caught.value.hint
 
 
+def test_a_session_for_a_user_that_is_not_there_is_not_opened(place, template):
+    before = {record.id for record in place.backend.sessions()}
+
+    with pytest.raises(SessionFailedError, match="no user 'nobody-here'"):
+        place.open(replace(place.opening(template), user="nobody-here"))
+
+    assert {record.id for record in place.backend.sessions()} == before
+
+
 def test_a_session_that_lost_its_user_is_found_repaired_and_ended(place, session):
     accounts = session.files.read("/etc/passwd")
     place.run(session, "echo nobody-is-here > /etc/passwd", user="root")

@@ -134,13 +134,15 @@ class Sessions:
                 groups = limits.plan(self._hierarchy(), identity, request.options.resources, {})
                 record = self._note(directory, record._replace(groups=groups))
             applied = limits.apply(self._hierarchy(), identity, request.options.resources, groups)
-            return self._run(directory, record, applied)
+            record, sandbox = self._run(directory, record, applied)
+            sandbox.find_user(record.user)  # Nobody could use it otherwise.
         except OSError as error:
             self._end(directory)
             raise SessionFailedError(f"session '{request.session_key}' could not be opened: {error}") from error
         except BaseException:
             self._end(directory)
             raise
+        return record, sandbox
 
     def _template(self, request: OpenRequest) -> Template:
         template = self._templates.by_ref(request.ref)
