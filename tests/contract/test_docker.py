@@ -179,6 +179,22 @@ class TestDockerCaptures(OnDocker):
         api = place.backend.engine.api
         assert any(SECRET in content for _, content in layers_of(api, captured.ref.value["image"]))
 
+    def test_a_hook_reads_its_secret_as_a_file_and_the_image_keeps_nothing_of_its_build(self, place):
+        heard = []
+
+        def read(sandbox):
+            heard.append(sandbox.read("/run/secrets/token"))
+            sandbox.write("/run/secrets/more", SECRET)
+
+        captured = place.capture(dataclasses.replace(hook(read), secrets=("token",)), secrets={"token": SECRET})
+
+        assert heard == [SECRET]
+        assert not any(
+            SECRET in content for _, content in layers_of(place.backend.engine.api, captured.ref.value["image"])
+        )
+        labels = place.backend.engine.api.inspect_image(captured.ref.value["image"])["Config"]["Labels"]
+        assert labels["dev.prewarm.build"] == ""
+
     def test_passed_variables_reach_steps_and_hooks_and_not_the_image(self, place):
         heard = []
         captured = place.capture(

@@ -22,7 +22,7 @@ from prewarm.backends.docker.names import LABEL_BUILD, LABEL_ROLE, LABEL_SCHEMA,
 from prewarm.backends.docker.policy import Policy
 from prewarm.backends.hosting import ProcessRequest
 from prewarm.backends.steps import run_bootstrap_step
-from prewarm.definition.model import Network, SessionOptions
+from prewarm.definition.model import Json, Network, SessionOptions
 from prewarm.errors import CaptureFailedError
 from prewarm.request import HookStep
 
@@ -52,7 +52,8 @@ def run(  # noqa: PLR0913 - a hook and its surroundings.
         CaptureFailedError: The container could not be made or committed.
     """
     left = max(1.0, min(step.timeout_s, deadline - time.monotonic())) + 60.0
-    options = SessionOptions(network=step.network, idle_timeout_s=left, max_lifetime_s=left)
+    memory: dict[str, Json] = {"tmpfs": {_SECRETS: ""}} if step.secrets else {}
+    options = SessionOptions(network=step.network, idle_timeout_s=left, max_lifetime_s=left, options=memory)
     policy = Policy(user="root", workdir=request.workdir, env={}, options=options)
     container = _container(engine, request, step, image, identity=identity, left=left)
     try:
@@ -124,8 +125,9 @@ def _commit(engine: Engine, container: str, image: ImageFacts, tag: str) -> None
     with translated():
         try:
             config = raw(engine.api).inspect_image(image.id)["Config"]
-            # What the engine is not told it would take from the container, whose words are the keeper's.
-            kept = {**config, "Entrypoint": config.get("Entrypoint") or [], "Cmd": config.get("Cmd")}
+            # What the engine is not told it would take from the container, whose words are the keeper's and this build's.
+            labels = {**(config.get("Labels") or {}), LABEL_BUILD: ""}
+            kept = {**config, "Entrypoint": config.get("Entrypoint") or [], "Cmd": config.get("Cmd"), "Labels": labels}
             engine.api.commit(container, repository=repository, tag=label, conf=kept, pause=True)
         except APIError as error:
             raise CaptureFailedError(f"what the hook did could not be committed: {error.explanation}") from error
