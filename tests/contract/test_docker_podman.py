@@ -57,7 +57,8 @@ def podman(tmp_path_factory, absent):
     address = root / "podman.sock"
     # Its own default may be more than this machine lets anybody have.
     (root / "containers.conf").write_text('[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
-    environment = {**os.environ, "CONTAINERS_CONF": str(root / "containers.conf")}
+    (root / "left").mkdir()  # It leaves the archive of every load.
+    environment = {**os.environ, "CONTAINERS_CONF": str(root / "containers.conf"), "TMPDIR": str(root / "left")}
     with (root / "log").open("wb") as log:
         service = subprocess.Popen(
             [*argv, "system", "service", "--time", "0", f"unix://{address}"], env=environment, stdout=log, stderr=log
