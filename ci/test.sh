@@ -34,26 +34,26 @@ fi
 engine=(tests/unit/test_docker_*.py tests/contract/test_docker*.py tests/scenarios/docker tests/faults/test_docker_engine.py)
 # The wheel's own test runs every scenario once more; here the ordinary user does that, from the built wheel.
 rest=(--ignore tests/scenarios/test_wheel.py "${engine[@]/#/--ignore=}")
-logs=$(mktemp -d)
+work=$(mktemp -d)  # What the lanes say, and their temporary files.
 declare -A lanes=()
 stop() { [ ${#lanes[@]} -eq 0 ] || { kill -INT "${lanes[@]}" && wait "${lanes[@]}"; } 2>/dev/null; }
-trap 'stop; rm -rf "$logs"; ci/services.sh down' EXIT
+trap 'stop; ci/services.sh down; rm -rf --one-file-system "$work"' EXIT
 # A job in the background has SIGINT ignored.
-lane() { env --default-signal=INT,QUIT "${@:2}" >"$logs/$1" 2>&1 </dev/null & lanes[$1]=$!; }
+lane() { env --default-signal=INT,QUIT "${@:2}" >"$work/$1" 2>&1 </dev/null & lanes[$1]=$!; }
 without_engine=(env -u DOCKER_HOST -u DOCKER_CONFIG)
 
-lane engine "$venv/bin/python" -m pytest "${engine[@]}" $(require $required)
+lane engine "$venv/bin/python" -m pytest --basetemp "$work/e" "${engine[@]}" $(require $required)
 lane user "${without_engine[@]}" ci/user.sh "$venv" tests/unit/test_local_*.py tests/unit/test_security_*.py \
   tests/contract/test_local.py tests/scenarios tests/faults "${rest[@]}" \
   --deselect tests/faults/test_killed_builders.py::test_a_builder_killed_at_random_moments_leaves_no_wrong_template
 status=0
 "${without_engine[@]}" ci/check.sh "$venv" || status=$?
-"${without_engine[@]}" "$venv/bin/python" -m pytest tests/unit tests/contract tests/scenarios tests/faults "${rest[@]}" \
-  $(require local busybox) || status=$?
+"${without_engine[@]}" "$venv/bin/python" -m pytest --basetemp "$work/r" tests/unit tests/contract tests/scenarios tests/faults \
+  "${rest[@]}" $(require local busybox) || status=$?
 for name in user engine; do
   echo "== $name =="
   wait "${lanes[$name]}" || status=$?
-  cat "$logs/$name"
+  cat "$work/$name"
 done
 lanes=()
 exit "$status"
