@@ -552,8 +552,9 @@ class TestDockerSessions(OnDocker):
         assert place.text(session, "dmesg | grep -c gVisor") == "1"
 
     def test_a_runtime_that_the_engine_does_not_have_is_an_error(self, place, template):
-        with pytest.raises(SessionFailedError, match="nonesuch"):
+        with pytest.raises(SessionFailedError, match="nonesuch") as caught:
             self.opened(place, template, options={"runtime": "nonesuch"})
+        assert "docker info" in caught.value.hint
 
     def test_policy_changed_behind_our_back_is_put_right_at_attach(self, place, session):
         api = place.backend.engine.api

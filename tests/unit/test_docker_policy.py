@@ -110,6 +110,8 @@ def test_only_what_differs_is_updated():
         ({}, {"privileged": True}, "unknown option 'privileged'"),
         ({"cache_mounts": "no"}, {}, "'cache_mounts'"),
         ({"entrypoint": "sh"}, {}, "'entrypoint'"),
+        ({}, {"tmpfs": {"/scratch": "banana"}}, "such as 64m"),
+        ({}, {"tmpfs": {"/scratch": "1m,exec"}}, "such as 64m"),
         ({}, {"expose": [0]}, "'expose'"),
         ({}, {"expose": 80}, "'expose'"),
         ({}, {"mounts": [{"source": "a", "target": "/b"}]}, "'mounts'"),
@@ -126,7 +128,7 @@ def test_options_that_are_right_have_no_problems():
     session = {
         "runtime": "runsc",
         "read_only": True,
-        "tmpfs": {"/tmp": "64m"},
+        "tmpfs": {"/tmp": "64m", "/a": 4096, "/b": "5%", "/c": ""},
         "expose": [80],
         "mounts": [{"source": "/a", "target": "/b", "read_only": False}],
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
@@ -19,6 +20,7 @@ SESSION_OPTIONS: Final = ("runtime", "read_only", "tmpfs", "mounts", "expose")
 TEMPLATE_OPTIONS: Final = ("cache_mounts", "entrypoint", "cmd")
 _NANO: Final = 1_000_000_000
 _PORTS: Final = range(1, 65536)
+_SIZE: Final = re.compile(r"([0-9]+[kmgKMG%]?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +158,9 @@ def problems(template: Mapping[str, Json], session: Mapping[str, Json]) -> list[
         found.append("'runtime' is not the name of a runtime")
     tmpfs = session.get("tmpfs", {})
     if not (
-        isinstance(tmpfs, Mapping) and all(posixpath.isabs(p) and isinstance(s, int | str) for p, s in tmpfs.items())
+        isinstance(tmpfs, Mapping) and all(posixpath.isabs(p) and _SIZE.fullmatch(str(s)) for p, s in tmpfs.items())
     ):
-        found.append("'tmpfs' is not a mapping of absolute paths to sizes")
+        found.append("'tmpfs' is not a mapping of absolute paths to sizes, such as 64m, or '' for no limit of its own")
     ports = session.get("expose", [])
     if not (_is_list(ports) and all(isinstance(port, int) and port in _PORTS for port in ports)):
         found.append("'expose' is not a list of port numbers")

@@ -291,6 +291,11 @@ def _refused(error: Exception, policy: Policy) -> Exception:
             f"this engine cannot limit a session's disk: {detail}",
             hint="leave out 'disk', or give the engine a file system with quotas (xfs with pquota)",
         )
+    if "runtime name" in detail:
+        return SessionFailedError(
+            f"the session could not be started: {detail}",
+            hint="'docker info' lists the runtimes that this engine knows; daemon.json adds others",
+        )
     if "/bin/sh" in detail:
         return SessionFailedError(
             f"the session could not be started: {detail}", hint="a session needs /bin/sh and sleep in its template"
