@@ -139,8 +139,7 @@ def take_in(source: Path, *, backend: Backend, home: Home, lock: Path | None) ->
     able = _able(backend, _by_archive, "an archive")
     if lock is not None:
         _met(lock, home)
-    taken = able.import_templates(source)
-    drop_lost(taken, backend, home)  # What took their places was asked for.
+    drop_lost(taken := able.import_templates(source), backend, home)  # What took their places was asked for.
     return taken
 
 

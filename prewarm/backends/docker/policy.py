@@ -135,6 +135,26 @@ def update(policy: Policy, now: Mapping[str, Any]) -> dict[str, Any]:
     return wanted
 
 
+def refusal(error: Exception, policy: Policy) -> Exception:
+    """Give the error for a session that the engine did not start."""
+    detail = str(getattr(error, "explanation", None) or error)
+    if policy.options.resources.disk is not None and "storage-opt" in detail:
+        return UnsupportedOptionError(
+            f"this engine cannot limit a session's disk: {detail}",
+            hint="leave out 'disk', or give the engine a file system with quotas (xfs with pquota)",
+        )
+    if "runtime name" in detail:
+        return SessionFailedError(
+            f"the session could not be started: {detail}",
+            hint="'docker info' lists the runtimes that this engine knows; daemon.json adds others",
+        )
+    if "/bin/sh" in detail:
+        return SessionFailedError(
+            f"the session could not be started: {detail}", hint="a session needs /bin/sh and sleep in its template"
+        )
+    return SessionFailedError(f"the session could not be started: {detail}")
+
+
 def exposed(options: Mapping[str, Json]) -> list[int]:
     """Give the ports that a session shows on this machine's loopback."""
     ports = options.get("expose")

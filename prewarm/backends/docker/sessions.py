@@ -38,7 +38,6 @@ from prewarm.errors import (
     SessionFailedError,
     SessionGoneError,
     SessionStateError,
-    UnsupportedOptionError,
 )
 from prewarm.key import TemplateKey
 from prewarm.request import TemplateRef
@@ -197,12 +196,12 @@ def _create(
         except APIError as error:
             if error.status_code == _CONFLICT:
                 return None
-            raise _refused(error, policy) from error
+            raise policies.refusal(error, policy) from error
         try:
             api.start(made["Id"])
         except APIError as error:
             remove(engine, made["Id"])
-            raise _refused(error, policy) from error
+            raise policies.refusal(error, policy) from error
     if not platforms.runs(engine, made["Id"], image.platform):
         remove(engine, made["Id"])
         raise OtherPlatformError(
@@ -235,7 +234,7 @@ def _enter(engine: Engine, found: Mapping[str, Any], policy: Policy) -> DockerSe
         except APIError as error:
             if _is_going(engine, container):
                 raise gone(container) from error
-            raise _refused(error, policy) from error
+            raise policies.refusal(error, policy) from error
     env = found["Config"].get("Env") or ()
     known = frozenset(text.split("=", 1)[0] for text in env)
     return DockerSession(engine, container, key=TemplateKey(labels[LABEL_KEY]), policy=policy, known=known)
@@ -282,22 +281,3 @@ def _ends_at(labels: Mapping[str, str]) -> float | None:
         return float(labels[LABEL_EXPIRES])
     except (KeyError, ValueError):
         return None
-
-
-def _refused(error: Exception, policy: Policy) -> Exception:
-    detail = str(getattr(error, "explanation", None) or error)
-    if policy.options.resources.disk is not None and "storage-opt" in detail:
-        return UnsupportedOptionError(
-            f"this engine cannot limit a session's disk: {detail}",
-            hint="leave out 'disk', or give the engine a file system with quotas (xfs with pquota)",
-        )
-    if "runtime name" in detail:
-        return SessionFailedError(
-            f"the session could not be started: {detail}",
-            hint="'docker info' lists the runtimes that this engine knows; daemon.json adds others",
-        )
-    if "/bin/sh" in detail:
-        return SessionFailedError(
-            f"the session could not be started: {detail}", hint="a session needs /bin/sh and sleep in its template"
-        )
-    return SessionFailedError(f"the session could not be started: {detail}")
