@@ -506,6 +506,15 @@ class TestDockerSessions(OnDocker):
 
         assert place.text(session, "cat /mnt/data") == "from outside"
         assert place.run(session, "touch /mnt/x").exit_code != 0
+        missing = {"mounts": [{"source": str(tmp_path / "missing"), "target": "/mnt"}]}
+        with pytest.raises(SessionFailedError, match="does not exist"):
+            place.open(
+                dataclasses.replace(
+                    request, session_key="other", options=dataclasses.replace(request.options, options=missing)
+                ),
+                allowing,
+            )
+        assert not (tmp_path / "missing").exists()
         allowing.close()
 
     def test_a_read_only_session_writes_to_its_memory_only(self, place, template):

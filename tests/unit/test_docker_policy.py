@@ -54,7 +54,9 @@ def test_a_mount_must_be_on_the_list():
     with pytest.raises(UnsupportedOptionError, match="'/srv/data' is not allowed") as caught:
         policy.host_config(made(options=options), ["/srv/database"])
     assert "PREWARM_DOCKER_MOUNTS" in caught.value.hint
-    assert policy.host_config(made(options=options), ["/srv"])["binds"] == ["/srv/data:/data:ro"]
+    assert policy.host_config(made(options=options), ["/srv"])["mounts"] == [
+        {"Type": "bind", "Source": "/srv/data", "Target": "/data", "ReadOnly": True}
+    ]
 
 
 def test_a_mount_cannot_climb_out_of_the_list():
@@ -82,14 +84,15 @@ def test_a_mount_cannot_leave_the_list_through_a_link(tmp_path):
     (root / "in").symlink_to("data")
     (tmp_path / "other").symlink_to(root)
 
-    def binds(source, allowed):
-        options = {"mounts": [{"source": str(source), "target": "/data"}]}
-        return policy.host_config(made(options=options), [str(allowed)], os.path.realpath)["binds"]
+    def source(path, allowed):
+        options = {"mounts": [{"source": str(path), "target": "/data"}]}
+        (mount,) = policy.host_config(made(options=options), [str(allowed)], os.path.realpath)["mounts"]
+        return mount["Source"]
 
     with pytest.raises(UnsupportedOptionError, match="it leads to '/etc'"):
-        binds(root / "out", root)
-    assert binds(root / "in", root) == [f"{root}/data:/data:ro"]
-    assert binds(tmp_path / "other" / "data", tmp_path / "other") == [f"{root}/data:/data:ro"]
+        source(root / "out", root)
+    assert source(root / "in", root) == f"{root}/data"
+    assert source(tmp_path / "other" / "data", tmp_path / "other") == f"{root}/data"
 
 
 def test_only_what_differs_is_updated():

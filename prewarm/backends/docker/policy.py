@@ -111,7 +111,7 @@ def host_config(policy: Policy, allowed: Sequence[str], follow: Callable[[str], 
     if isinstance(tmpfs := options.get("tmpfs"), Mapping):
         config["tmpfs"] = {path: f"size={size},mode=1777" if size else "mode=1777" for path, size in tmpfs.items()}
     if isinstance(mounts := options.get("mounts"), Sequence):
-        config["binds"] = [_bind(mount, allowed, follow) for mount in mounts if isinstance(mount, Mapping)]
+        config["mounts"] = [_bind(mount, allowed, follow) for mount in mounts if isinstance(mount, Mapping)]
     if ports := exposed(options):
         if policy.options.network is Network.NONE:
             raise UnsupportedOptionError(
@@ -142,6 +142,10 @@ def refusal(error: Exception, policy: Policy) -> Exception:
         return UnsupportedOptionError(
             f"this engine cannot limit a session's disk: {detail}",
             hint="leave out 'disk', or give the engine a file system with quotas (xfs with pquota)",
+        )
+    if "bind source path" in detail:
+        return SessionFailedError(
+            f"the session could not be started: {detail}", hint="make the directory on the engine's machine first"
         )
     if "runtime name" in detail:
         return SessionFailedError(
@@ -209,7 +213,7 @@ def _is_mount(mount: Json) -> bool:
     )
 
 
-def _bind(mount: Mapping[str, Json], allowed: Sequence[str], follow: Callable[[str], str]) -> str:
+def _bind(mount: Mapping[str, Json], allowed: Sequence[str], follow: Callable[[str], str]) -> dict[str, Any]:
     source = posixpath.normpath(str(mount["source"]))
     real = follow(source)
     # A session that may write in an allowed directory could leave a link there for the next one.
@@ -219,7 +223,13 @@ def _bind(mount: Mapping[str, Json], allowed: Sequence[str], follow: Callable[[s
             f"mount of '{source}' is not allowed{leads}",
             hint=f"list {'it' if real == source else 'that'}, or a directory above it, in {ALLOWED_MOUNTS}",
         )
-    return f"{real}:{mount['target']}:{'ro' if mount.get('read_only', True) else 'rw'}"
+    # As a mount and not in one text with colons: so the engine makes no directory where the source is missing.
+    return {
+        "Type": "bind",
+        "Source": real,
+        "Target": str(mount["target"]),
+        "ReadOnly": bool(mount.get("read_only", True)),
+    }
 
 
 def _is_below(path: str, roots: Sequence[str]) -> bool:
