@@ -36,6 +36,7 @@ _VARIABLE: Final = re.compile(r"[^=\0]+")
 _CONFLICT: Final = rb"(?m)^(?:<<<<<<<|>>>>>>>) "  # Compiled where it is asked for: a lock file seldom has one.
 _LARGEST: Final = 64 * 1024 * 1024
 _NEAREST: Final = 3
+_WRITABLE: Final = "make its directory writable, or free some space"
 _REBUILD: Final = "it is generated: delete it and run 'prewarm build'"
 
 
@@ -162,6 +163,19 @@ def read(path: Path) -> LockFile:
         raise LockFileError(f"the lock file {path} is damaged: {why}", hint=_REBUILD) from error
 
 
+def require_writable(path: Path) -> None:
+    """Say before a long build what ``write`` would only say after it.
+
+    Raises:
+        LockFileError: It could not be written.
+    """
+    directory = Path(os.path.realpath(path)).parent
+    if not directory.is_dir():
+        raise LockFileError(f"cannot write the lock file {path}: there is no directory {directory}")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise LockFileError(f"cannot write the lock file {path}: {directory} is read-only", hint=_WRITABLE)
+
+
 def write(path: Path, lock: LockFile) -> bool:
     """Write a lock file atomically, or leave it alone if it says the same already; say whether it was written.
 
@@ -186,7 +200,7 @@ def write(path: Path, lock: LockFile) -> bool:
     except OSError as error:
         raise LockFileError(
             f"cannot write the lock file {path}: {error.strerror}",
-            hint="make its directory writable, or free some space",
+            hint=_WRITABLE,
         ) from error
     return True
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # 20 ms that a definition without {{ … }} need not spend.
 Variables: TypeAlias = Mapping[str, "str | Mapping[str, str]"]
 
 _MARKS: Final = ("{{", "{%")
+_LARGEST: Final = 16 * 1024 * 1024  # Characters of one filled-in string.
+_HIGHEST_POWER: Final = 64
 # Shell's ${#name} must not begin a comment that swallows the rest of a step, so comments begin with what nobody writes.
 _NO_COMMENT: Final = ("{#\x01", "\x01#}")
 _RETURN: Final = "\x00r"
@@ -57,7 +59,7 @@ class Renderer:
                     self._environment = _environment(_NO_COMMENT)
                 source = text.replace("\r", _RETURN)  # Jinja would make every line end the same.
                 template = self._compiled[text] = self._environment.from_string(source)
-            return template.render(variables).replace(_RETURN, "\r")
+            return _joined(template.generate(variables)).replace(_RETURN, "\r")
         except RecursionError:
             raise DefinitionError("cannot be filled in: it is nested too deeply") from None
         except MemoryError:
@@ -132,8 +134,15 @@ def _environment(
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Bounded(ImmutableSandboxedEnvironment):
+        intercepted_binops = frozenset({"*", "**"})
+
+        def call_binop(self, context: jinja2.runtime.Context, operator: str, left: object, right: object) -> object:
+            _bounded(operator, left, right)
+            return super().call_binop(context, operator, left, right)
+
     begin, end = comment
-    environment = ImmutableSandboxedEnvironment(
+    environment = Bounded(
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,  # Neither shell text nor recipes are HTML.
@@ -147,6 +156,27 @@ def _environment(
     environment.globals = {"range": environment.globals["range"]}
     del environment.filters["random"]
     return environment
+
+
+def _joined(parts: Iterable[str]) -> str:
+    """Put the parts of a text together; ``OverflowError`` as soon as they are more than a definition can mean."""
+    whole: list[str] = []
+    size = 0
+    for part in parts:
+        whole.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            raise OverflowError(f"it is longer than {_LARGEST} characters")
+    return "".join(whole)
+
+
+def _bounded(operator: str, left: object, right: object) -> None:
+    """Refuse to multiply what would fill the memory."""
+    if operator == "**" and isinstance(right, int) and right > _HIGHEST_POWER:
+        raise OverflowError(f"{right} is too high a power")
+    for many, times in ((left, right), (right, left)):
+        if isinstance(many, str | list | tuple) and isinstance(times, int) and len(many) * times > _LARGEST:
+            raise OverflowError(f"it is longer than {_LARGEST} characters")
 
 
 def _only_plain_values(value: object) -> object:

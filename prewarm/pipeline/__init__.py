@@ -116,6 +116,8 @@ def build(
         prepared = prepare(
             identified, catalog=catalog, lock=lock, only=options.only, force=options.force, source=source
         )
+        if prepared.to_capture:
+            lockfile.require_writable(path)
         credentials = read_all(prepared.to_capture, project=project.directory, environment=environment)
         catalog.add_lock_file(path.absolute(), project.namespace)
         builder = Builder(

@@ -184,7 +184,13 @@ def find_lock_file(lock: Path | str | None = None) -> Path:
     if lock is not None:
         path = Path(lock)
         return path / lockfile.LOCK_NAME if path.is_dir() else path
-    start = Path.cwd()
+    try:
+        start = Path.cwd()
+    except OSError as error:
+        raise LockFileError(
+            f"cannot look for {lockfile.LOCK_NAME}: the current directory cannot be read ({error.strerror})",
+            hint="go to a directory that exists, or say where the lock file is",
+        ) from error
     for directory in (start, *start.parents):
         path = directory / lockfile.LOCK_NAME
         if path.is_file():

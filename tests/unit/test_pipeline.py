@@ -692,6 +692,29 @@ def test_a_damaged_lock_file_is_said_before_anything_runs(shop):
     assert workshop.ran == []
 
 
+def test_a_lock_file_without_a_directory_is_said_before_anything_runs(shop, tmp_path):
+    workshop = shop(define("a", "mark a"))
+    with pytest.raises(LockFileError, match="there is no directory"):
+        workshop.build(lock=tmp_path / "gone" / "prewarm.lock")
+    assert workshop.ran == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_project_is_said_before_anything_runs_and_only_if_something_has_to(shop):
+    workshop = shop(define("a", "mark a"))
+    workshop.build()
+    workshop.directory.chmod(0o555)
+    try:
+        assert statuses(workshop.build()) == {"a": "reused"}
+        workshop.ran.clear()
+        with pytest.raises(LockFileError, match="is read-only") as caught:
+            workshop.build(force=True)
+    finally:
+        workshop.directory.chmod(0o755)
+    assert caught.value.hint == "make its directory writable, or free some space"
+    assert workshop.ran == []
+
+
 def test_a_home_that_cannot_be_used_is_said_before_anything_runs(shop, tmp_path):
     workshop = shop(define("a", "mark a"))
     (tmp_path / "file").write_text("")

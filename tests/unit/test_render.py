@@ -60,6 +60,24 @@ def test_what_would_give_another_text_every_time_is_refused(text):
         Renderer().render(text, VARIABLES)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{{ 'a' * 9999999999 }}", "longer than"),
+        ("{{ 99999999 * (pandas,) }}", "longer than"),
+        ("{{ 9 ** 999999999 }}", "too high a power"),
+        ("{% for a in range(99999) %}{% for b in range(99999) %}{{ pandas }}{% endfor %}{% endfor %}", "longer than"),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused(text, why):
+    with pytest.raises(DefinitionError, match=why):
+        Renderer().render(text, VARIABLES)
+
+
+def test_small_products_are_none_of_that():
+    assert Renderer().render("{{ 'ab' * 3 }} {{ 6 * 7 }} {{ 2 ** 10 }}", VARIABLES) == "ababab 42 1024"
+
+
 @pytest.mark.parametrize("text", ["{{ pandas.__class__.__mro__ }}", "{{ matrix.pop('python') }}"])
 def test_the_sandbox_cannot_be_left(text):
     with pytest.raises(DefinitionError):

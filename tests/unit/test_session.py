@@ -89,6 +89,15 @@ def test_the_lock_file_is_taken_as_a_path_a_directory_or_text(bench):
     assert find_lock_file(path) == find_lock_file(bench.project) == find_lock_file(str(bench.project)) == path
 
 
+def test_a_current_directory_that_was_removed_is_an_error_that_names_the_remedy(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(LockFileError, match="the current directory cannot be read") as caught:
+        prewarm.open_session("analyst", home=tmp_path)
+    assert "say where the lock file is" in caught.value.hint
+
+
 def test_no_lock_file_is_an_error_that_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LockFileError, match=r"no prewarm\.lock in") as caught:
