@@ -204,6 +204,11 @@ down() {
     [ -z "$containers" ] || client rm -f $containers >/dev/null || true
   fi
   stop "$run/docker.pid"
+  local process  # A step of a build outlives an engine that was killed. Its root lies on the engine's store.
+  for process in /proc/[0-9]*; do
+    head -n 1 "$process/mountinfo" 2>/dev/null | grep -qF "dir=$data/" || continue
+    kill -9 "${process#/proc/}" 2>/dev/null || true
+  done
   [ "$bridge" = none ] || ip link del "$bridge" 2>/dev/null || true
   # Where there was no other Docker, none of its rules stays, nor the policy that it sets.
   if [ -e "$run/iptables.before" ] && ! grep -q DOCKER "$run/iptables.before"; then

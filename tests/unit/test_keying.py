@@ -85,5 +85,5 @@ def test_every_sandbox_of_an_unknown_backend_is_named_with_its_place():
 
 
 def test_an_unknown_backend_of_the_command_line_is_nobodys_sandbox():
-    with pytest.raises(UnknownBackendError, match="^no installed package offers a backend named 'nope'$"):
+    with pytest.raises(UnknownBackendError, match=r"^no installed package offers a backend named 'nope'$"):
         choose_backends([define("a", HostBase())], unknown, override="nope")
