@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 
 from prewarm.backends.capturing import Presence
-from prewarm.backends.context import BackendContext
 from prewarm.backends.docker import DockerBackend
 from prewarm.backends.docker.workplace import machine_of
 from prewarm.backends.hosting import FileKind
@@ -42,16 +41,6 @@ from prewarm.testing.fakes import RecordingObserver
 from prewarm.testing.workplace import PATIENCE_S
 
 SECRET = b"hunter2-4f1d9c"
-
-
-@pytest.fixture(scope="module")
-def works(tmp_path_factory, absent):
-    """An engine that answers, found out once: its builder takes a while to ask."""
-    asked = DockerBackend(BackendContext(home=tmp_path_factory.mktemp("check"), environment=dict(os.environ)))
-    health = asked.check()
-    asked.close()
-    if not health.ok:
-        absent("docker", health.reason)
 
 
 class OnDocker(Harness):

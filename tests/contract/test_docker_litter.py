@@ -73,15 +73,6 @@ class Engine:
         return bool(self.api.images(name=self.tag))
 
 
-@pytest.fixture(scope="module")
-def works(tmp_path_factory, absent):
-    asked = DockerBackend(BackendContext(home=tmp_path_factory.mktemp("check"), environment=dict(os.environ)))
-    health = asked.check()
-    asked.close()
-    if not health.ok:
-        absent("docker", health.reason)
-
-
 @pytest.fixture
 def docker(tmp_path, works):
     backend = DockerBackend(BackendContext(home=tmp_path / "home", environment=dict(os.environ)))

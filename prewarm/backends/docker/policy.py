@@ -20,6 +20,11 @@ SESSION_OPTIONS: Final = ("runtime", "read_only", "tmpfs", "mounts", "expose")
 TEMPLATE_OPTIONS: Final = ("cache_mounts", "entrypoint", "cmd")
 _NANO: Final = 1_000_000_000
 _PORTS: Final = range(1, 65536)
+_REFUSALS: Final = {
+    "bind source path": "make the directory on the engine's machine first",
+    "runtime name": "'docker info' lists the runtimes that this engine knows; daemon.json adds others",
+    "/bin/sh": "a session needs /bin/sh and sleep in its template",
+}
 _SIZE: Final = re.compile(r"([0-9]+[kmgKMG%]?)?")
 
 
@@ -143,20 +148,8 @@ def refusal(error: Exception, policy: Policy) -> Exception:
             f"this engine cannot limit a session's disk: {detail}",
             hint="leave out 'disk', or give the engine a file system with quotas (xfs with pquota)",
         )
-    if "bind source path" in detail:
-        return SessionFailedError(
-            f"the session could not be started: {detail}", hint="make the directory on the engine's machine first"
-        )
-    if "runtime name" in detail:
-        return SessionFailedError(
-            f"the session could not be started: {detail}",
-            hint="'docker info' lists the runtimes that this engine knows; daemon.json adds others",
-        )
-    if "/bin/sh" in detail:
-        return SessionFailedError(
-            f"the session could not be started: {detail}", hint="a session needs /bin/sh and sleep in its template"
-        )
-    return SessionFailedError(f"the session could not be started: {detail}")
+    hint = next((hint for sign, hint in _REFUSALS.items() if sign in detail), None)
+    return SessionFailedError(f"the session could not be started: {detail}", hint=hint)
 
 
 def exposed(options: Mapping[str, Json]) -> list[int]:

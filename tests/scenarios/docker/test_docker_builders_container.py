@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from containerbuilders import ContainerBuilder, buildkit_image, programs
+from stories import wait_until
 
-NAMESPACE = "story-container"
 TOKEN = "hunter2-container-77af"
 PROJECT = """\
 version: 1
-namespace: story-container
+namespace: OWN
 sandboxes:
   image:
     base: prewarm-test/busybox:2
@@ -41,7 +41,7 @@ sandboxes:
 """
 ONE = """\
 version: 1
-namespace: story-container
+namespace: OWN
 sandboxes:
   one:
     base: prewarm-test/busybox:2
@@ -80,29 +80,15 @@ def own(image, tmp_path):
 def story(docker_story):
     one = docker_story("node")
     yield one
-    forget(one)
-
-
-def forget(story):
-    """Remove the story's templates from the engine."""
-    if left := story.docker("images", "-q", "--no-trunc", "--filter", f"label=dev.prewarm.namespace={NAMESPACE}"):
-        story.docker("rmi", "--force", *set(left.split()))
+    one.forget_all()
 
 
 def captured(story, builder, *options):
     """Capture with neither a template nor a step at hand; give what the step wrote: another text each time that it runs."""
-    forget(story)
+    story.forget_all()
     builder.forget()
     story.prewarm("build", "--builder", builder.name, *options, **builder.settings)
     return story.inside("one", "cat", "id")
-
-
-def until(seen, seconds=60.0):
-    """Wait for something to be so."""
-    ends = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < ends, "it does not come to be"
-        time.sleep(0.05)
 
 
 def running(mark):
@@ -120,14 +106,14 @@ def under_way(story, builder, **settings):
     story.write("prewarm.yaml", ONE.replace("STEP", f": {mark}; sleep 300"))
     process = story.start("build", **builder.settings, **settings)
     # buildx and prewarm do not carry the step in their arguments: it is in a file.
-    until(lambda: running(mark))
+    wait_until(lambda: running(mark))
     return process, mark
 
 
 def left_by(story):
     """Give what captures of this story left behind: templates, and what was not ended."""
-    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", NAMESPACE).stdout)["garbage"]
-    return [one for one in garbage if "unfinished" in one["description"]] + story.held(NAMESPACE)
+    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", story.namespace).stdout)["garbage"]
+    return [one for one in garbage if "unfinished" in one["description"]] + story.held(story.namespace)
 
 
 def named_by_option(builder):
@@ -213,7 +199,7 @@ def test_a_builder_that_ends_half_way_is_told_with_the_way_out(story, own, how, 
     assert f"the builder '{own.name}'" in said
     assert "docker buildx ls" in said
     assert "bootstrap step" not in said
-    until(lambda: not running(mark))
+    wait_until(lambda: not running(mark))
     assert left_by(story) == []
 
 
@@ -244,7 +230,7 @@ def test_an_interrupted_build_ends_its_step_in_the_container(story, shared):
     _, said = process.communicate(timeout=120)
 
     assert process.returncode == 130, said
-    until(lambda: not running(mark))
+    wait_until(lambda: not running(mark))
     assert left_by(story) == []
 
 
@@ -256,14 +242,14 @@ def test_a_step_that_takes_too_long_is_ended_in_the_container(story, shared):
 
     assert "bootstrap step 1 of 1" in failed.stderr
     assert "timed out after 3s" in failed.stderr
-    until(lambda: not running(mark))
+    wait_until(lambda: not running(mark))
 
 
 def test_two_captures_of_the_same_steps_are_one_image(story, shared):
     story.write("prewarm.yaml", ONE.replace("STEP", "date > /dev/null; echo same > /workspace/x"))
 
     def image_id():
-        forget(story)
+        story.forget_all()
         shared.forget()
         story.prewarm("build", "--reproducible", "--builder", shared.name, **shared.settings)
         return story.lock()["one"]["ref"]
@@ -296,7 +282,7 @@ def test_a_step_comes_from_the_cache_inside_an_image_that_was_pushed(story, shar
     story.prewarm("push", where)
     key = story.prewarm("keys").stdout.split()[0]
 
-    assert captured(story, shared, "--cache-from", f"type=registry,ref={where}/{NAMESPACE}:{key}") == written
+    assert captured(story, shared, "--cache-from", f"type=registry,ref={where}/{story.namespace}:{key}") == written
 
 
 def test_the_builder_may_be_in_another_engine_than_the_images_which_keeps_attestations(story, shared, containerd):
@@ -305,7 +291,7 @@ def test_the_builder_may_be_in_another_engine_than_the_images_which_keeps_attest
 
     story.prewarm("build", "--provenance", "mode=max", **settings)
 
-    tag = f"prewarm/{NAMESPACE}:{story.prewarm('keys', **settings).stdout.split()[0]}"
+    tag = f"prewarm/{story.namespace}:{story.prewarm('keys', **settings).stdout.split()[0]}"
     archive = story.home / "image.tar"
     subprocess.run(["docker", "save", "-o", str(archive), tag], env={**os.environ, **containerd}, check=True)
     assert b"https://slsa.dev/provenance" in archive.read_bytes()
