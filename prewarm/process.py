@@ -13,8 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Final, Self
+from typing import IO, Final, NamedTuple, Self
 
 from prewarm.streams import DEFAULT_OUTPUT_CAP, collect
 
@@ -71,8 +70,7 @@ def _ways_to_write(text: str) -> tuple[str, ...]:
     return json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], quote(text, safe=""), repr(text)[1:-1]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(NamedTuple):
     """A child process to be.
 
     Attributes:
@@ -87,17 +85,19 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] | None = field(default=None, repr=False)
+    env: Mapping[str, str] | None = None
     cwd: str | None = None
-    stdin: bytes | None = field(default=None, repr=False)
-    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    stdin: bytes | None = None
+    secrets: frozenset[str] = frozenset()
     timeout_s: float | None = 120.0
     pass_fds: tuple[int, ...] = ()
     output_cap: int = DEFAULT_OUTPUT_CAP
 
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # There are secrets in it.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+
+class Outcome(NamedTuple):
     """How a child process ended.
 
     Attributes:
@@ -109,13 +109,16 @@ class Outcome:
         seconds: From start to end.
     """
 
-    command: Command = field(repr=False)
+    command: Command
     exit_code: int
-    stdout: bytes = field(repr=False)
-    stderr: bytes = field(repr=False)
+    stdout: bytes
+    stderr: bytes
     timed_out: bool = False
     truncated: bool = False
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # Output can be long, and can hold secrets.
 
     @property
     def ok(self) -> bool:

@@ -10,8 +10,7 @@ import os
 import selectors
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import IO, Final, Protocol, TypeAlias
+from typing import IO, Final, NamedTuple, Protocol, TypeAlias
 
 DEFAULT_OUTPUT_CAP: Final = 16 * 1024 * 1024
 _CHUNK: Final = 65536
@@ -20,14 +19,16 @@ _GRACE_S: Final = 0.2
 _DRAIN_S: Final = 3.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collected:
+class Collected(NamedTuple):
     """What was read from two streams until both ended, the process ended, or time was up."""
 
-    stdout: bytes = field(repr=False)
-    stderr: bytes = field(repr=False)
+    stdout: bytes
+    stderr: bytes
     timed_out: bool
     truncated: bool
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # It can be long.
 
 
 class Streams(Protocol):

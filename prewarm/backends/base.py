@@ -21,7 +21,8 @@ from prewarm.backends.capturing import (
     TemplateBackend,
     TemplateRecord,
 )
-from prewarm.backends.context import BackendContext, Feature, Finding, Health
+from prewarm.backends.context import BackendContext, Feature
+from prewarm.backends.health import Finding, Health
 from prewarm.backends.hosting import (
     FileInfo,
     FileKind,

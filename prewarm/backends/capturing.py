@@ -13,7 +13,8 @@ from prewarm.cancellation import Cancellation
 
 if TYPE_CHECKING:  # Annotations alone: a backend imports this to open a session too, which pays for none of these.
     from prewarm.backends.buildkit import BuildKitOptions
-    from prewarm.backends.context import Feature, Health
+    from prewarm.backends.context import Feature
+    from prewarm.backends.health import Health
     from prewarm.definition.model import Base, Json
     from prewarm.inputs import SeedEntry
     from prewarm.key import TemplateKey

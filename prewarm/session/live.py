@@ -7,8 +7,7 @@ import posixpath
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from prewarm.backends.commands import command_argv, command_env, run_command
 from prewarm.backends.hosting import ExposesPorts, ProcessRequest, SessionHandle
@@ -31,8 +30,7 @@ _TOUCH_EVERY_S: Final = 60.0
 _SHOWN: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
+class Binding(NamedTuple):
     """What a session is called and how its commands run; with the handle's own state, all of ``Session.state``."""
 
     backend: str
@@ -41,7 +39,10 @@ class Binding:
     session_key: str
     user: str
     workdir: str
-    env: Mapping[str, str] = field(repr=False)
+    env: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # Variables can be secrets.
 
 
 class Session:

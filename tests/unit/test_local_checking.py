@@ -10,7 +10,7 @@ from prewarm.errors import SessionFailedError
 
 
 def found(home):
-    return {finding.subject: finding for finding in checking.findings(home)}
+    return {finding.subject: finding for finding in checking.check(home).findings}
 
 
 def test_a_sound_machine_is_told_part_by_part_and_nothing_is_left(tmp_path, absent):

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from prewarm.backends.context import BackendContext, Feature, Health
+from prewarm.backends.context import BackendContext, Feature
 from prewarm.backends.docker import policy, sessions, templates
 from prewarm.backends.docker.engine import Engine
 from prewarm.backends.docker.names import BACKEND, CAPTURE_FORMAT
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TemplateRecord,
     )
     from prewarm.backends.docker.handle import DockerSession
+    from prewarm.backends.health import Health
     from prewarm.backends.hosting import OpenRequest, SessionRecord
     from prewarm.backends.travel import Stored, Traveller
     from prewarm.definition.model import Base, Json

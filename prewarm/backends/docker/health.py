@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from prewarm.backends.context import Finding, Health
 from prewarm.backends.docker.engine import Engine, translated
 from prewarm.backends.docker.exchange import can_rewrite
+from prewarm.backends.health import Finding, Health
 from prewarm.errors import PrewarmError
 from prewarm.process import Command, run
 

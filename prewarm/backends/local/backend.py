@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from prewarm.backends.context import BackendContext, Feature, Health
+from prewarm.backends.context import BackendContext, Feature
 from prewarm.backends.hosting import OpenRequest, SessionRecord
 from prewarm.backends.local import limits
 from prewarm.backends.local.identity import identity_of_this_process
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # Annotations of the half that captures, which opening a sess
         StagedTemplate,
         TemplateRecord,
     )
+    from prewarm.backends.health import Health
     from prewarm.definition.model import Base, Json
     from prewarm.request import ResolvedBase, TemplateRef
 
@@ -86,9 +87,9 @@ class LocalBackend:
         return _FEATURES
 
     def check(self) -> Health:
-        from prewarm.backends.local import checking  # Opening does without.
+        from prewarm.backends.local.checking import check  # Opening does without.
 
-        return Health(findings=checking.findings(self._home))
+        return check(self._home)
 
     def option_problems(self, template: Mapping[str, Json], session: Mapping[str, Json]) -> Sequence[str]:
         from prewarm.backends.local import options

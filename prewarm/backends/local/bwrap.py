@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from prewarm.backends.local.identity import Identity
 from prewarm.backends.local.places import Places
@@ -18,29 +18,31 @@ _OLD_ROOT: Final = len("/oldroot:")
 _UNMASKED: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs", "mtrr")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(NamedTuple):
     """What a sandbox sees.
 
     Attributes:
         lowers: Layer directories, lowest first.
         upper: Where its writes go.
         work: Beside ``upper``, on the same filesystem; overlayfs works in it.
+        network: Its own and empty, or this machine's.
+        hostname: What it is called inside.
         binds: Read-only: what of this machine, and where it is seen.
         data: Read-only files (path, content), made in memory.
         secrets: Files of mode 0400 in memory (path, content).
-        network: Its own and empty, or this machine's.
-        hostname: What it is called inside.
     """
 
     lowers: tuple[Path, ...]
     upper: Path
     work: Path
-    binds: tuple[tuple[str, str], ...] = ()
-    data: Mapping[str, bytes] = field(default_factory=dict)
-    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     network: Network
     hostname: str
+    binds: tuple[tuple[str, str], ...] = ()
+    data: Mapping[str, bytes] = MappingProxyType({})
+    secrets: Mapping[str, bytes] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # There are secrets in it.
 
 
 def find_bwrap() -> str | None:

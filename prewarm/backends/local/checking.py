@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from prewarm.backends.context import Finding
+from prewarm.backends.health import Finding, Health
 from prewarm.backends.local import bwrap, limits, openat2
 from prewarm.backends.local import holder as holders
 from prewarm.backends.local.disk import maker, remove_tree
@@ -31,8 +31,12 @@ _SWITCHES: Final = (
 _OVERLAY: Final = "overlay"
 
 
-def findings(home: Path) -> tuple[Finding, ...]:
+def check(home: Path) -> Health:
     """Look at everything; later things are only tried where what they need is there. Leaves nothing behind."""
+    return Health(findings=_findings(home))
+
+
+def _findings(home: Path) -> tuple[Finding, ...]:
     needed: list[Callable[[], Finding]] = [_system, _bubblewrap, _nsenter, lambda: _home(home)]
     found = []
     for look in needed:

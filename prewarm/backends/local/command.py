@@ -9,8 +9,8 @@ import struct
 import termios
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import IO, Final
+from types import MappingProxyType
+from typing import IO, Final, NamedTuple
 
 from prewarm import process
 from prewarm.backends.local.holder import Holder
@@ -24,8 +24,7 @@ _TIOCGPTPEER: Final = 0x5441
 _OPTIONS: Final = {"user": "user", "mnt": "mount", "pid": "pid", "ipc": "ipc", "uts": "uts", "net": "net"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(NamedTuple):
     """What it takes to start a command.
 
     Attributes:
@@ -41,16 +40,19 @@ class Launch:
         terminal: Columns and rows of a pty.
     """
 
-    argv: tuple[str, ...] = field(repr=False)
-    env: Mapping[str, str] = field(repr=False)
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
     cwd: str
     credentials: Credentials
     network: bool
-    limits: Mapping[int, int] = field(default_factory=dict)
+    limits: Mapping[int, int] = MappingProxyType({})
     cpus: tuple[int, ...] = ()
     join: tuple[str, ...] = ()
     stdin: bool = False
     terminal: tuple[int, int] | None = None
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # Arguments and variables can be secrets.
 
 
 def start(

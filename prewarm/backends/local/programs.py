@@ -13,7 +13,6 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from prewarm.backends.local import syscall_filter
@@ -61,8 +60,7 @@ class Credentials(NamedTuple):
     nested: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """A command as ``enter`` starts it.
 
     Attributes:
@@ -77,8 +75,8 @@ class Entry:
         terminal: Whether standard input becomes its controlling terminal.
     """
 
-    argv: tuple[bytes, ...] = field(repr=False)
-    env: Mapping[bytes, bytes] = field(repr=False)
+    argv: tuple[bytes, ...]
+    env: Mapping[bytes, bytes]
     cwd: bytes
     credentials: Credentials
     search: tuple[bytes, ...]
@@ -86,6 +84,9 @@ class Entry:
     cpus: tuple[int, ...] = ()
     join: tuple[int, ...] = ()
     terminal: bool = False
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # Arguments and variables can be secrets.
 
 
 def hold(machine: str, join: tuple[int, ...] = ()) -> bytes:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from prewarm.backends.capturing import CaptureObserver, CaptureRequest, Litter, Probe, StagedTemplate, TemplateRecord
-from prewarm.backends.context import BackendContext, Feature, Finding, Health
+from prewarm.backends.context import BackendContext, Feature
+from prewarm.backends.health import Finding, Health
 from prewarm.backends.hosting import OpenRequest, SessionRecord
 from prewarm.backends.memory.calls import Call, CommandFunction
 from prewarm.backends.memory.files import MemoryFiles
