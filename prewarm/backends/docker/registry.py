@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from prewarm.backends.docker.engine import Engine, raw, translated
 from prewarm.backends.docker.images import ImageFacts, facts, held, is_of
@@ -34,7 +36,16 @@ _NOT_FOUND: Final = 404
 _LOCKED: Final = frozenset({401, 403})
 _LOCKED_WORDS: Final = ("unauthorized", "authentication required", "denied", "no basic auth credentials")
 _HUB: Final = "docker.io/"
+# Docker's own registry says 500 to whoever asks for a layer while another push is just putting it there.
+_PASSING: Final = re.compile(
+    r"\b(?:429 Too Many Requests|500 Internal Server Error|502 Bad Gateway|503 Service Unavailable|504 Gateway)",
+    re.IGNORECASE,
+)
+_PAUSES_S: Final = (0.2, 0.8, 2.0)
+_AT_ONCE_S: Final = 5.0
 _DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+
+_Value = TypeVar("_Value")
 
 
 def remote_name(registry: str, namespace: str) -> str:
@@ -68,14 +79,34 @@ def push(engine: Engine, template: Traveller, registry: str, hear: Callable[[str
         return False
     with translated():
         engine.api.tag(found.id, remote.name, template.key)
-        try:
+
+        def move() -> _Moved:
             events = engine.api.push(
                 remote.name, tag=template.key, stream=True, decode=True, auth_config=remote.credentials
             )
-            pushed = remote.follow(events, hear, "pushed to")
+            return remote.follow(events, hear, "pushed to")
+
+        try:
+            pushed = _patiently(move)
         finally:
             untag(engine, remote.tag, found.id)
     return pushed.moved or pushed.digest not in {None, there.digest if there else None}
+
+
+def _patiently(move: Callable[[], _Value]) -> _Value:
+    """Push or pull, and try again where the registry has trouble that may be over in a moment; what has moved stays.
+
+    Docker's own image store tries pushes again by itself, and takes its time: what it gives up is given up here.
+    """
+    for pause_s in _PAUSES_S:
+        began = time.monotonic()
+        try:
+            return move()
+        except BackendUnavailableError as error:
+            if not _PASSING.search(error.message) or time.monotonic() - began > _AT_ONCE_S:
+                raise
+        time.sleep(pause_s)
+    return move()
 
 
 def _is_foreign(there: _There, found: ImageFacts) -> bool:
@@ -188,10 +219,7 @@ class _Remote:
         found: ImageFacts | None = None
         try:
             with translated():
-                events = self._engine.api.pull(
-                    self.name, tag=self._key, stream=True, decode=True, auth_config=self.credentials
-                )
-                self.follow(events, hear, "pulled from")
+                _patiently(lambda: self._pull(hear))
             found = facts(self._engine, self.tag)
             if found is None:
                 raise TemplateNotFoundError(
@@ -201,6 +229,10 @@ class _Remote:
         finally:
             if found is not None or (found := facts(self._engine, self.tag)) is not None:
                 untag(self._engine, self.tag, found.id)
+
+    def _pull(self, hear: Callable[[str], None]) -> None:
+        events = self._engine.api.pull(self.name, tag=self._key, stream=True, decode=True, auth_config=self.credentials)
+        self.follow(events, hear, "pulled from")
 
     def holds(self, image: ImageFacts, hear: Callable[[str], None]) -> bool:
         """Fetch what is there and say whether it is this image; what both have does not move."""
