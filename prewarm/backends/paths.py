@@ -7,6 +7,11 @@ import posixpath
 from prewarm.errors import PathEscapesError, SessionFileError
 
 
+def is_below(path: str, root: str) -> bool:
+    """Say whether a normalised path is a directory or lies in it."""
+    return path == root or path.startswith(root.rstrip("/") + "/")
+
+
 def session_path(path: str) -> str:
     """Give a path normalised.
 

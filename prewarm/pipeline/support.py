@@ -7,6 +7,7 @@ from typing import assert_never
 
 from prewarm.backends.base import Feature, TemplateBackend
 from prewarm.backends.buildkit import BuildKitOptions, CapturesWithBuildKit
+from prewarm.backends.paths import is_below
 from prewarm.definition.model import (
     Base,
     Definition,
@@ -148,7 +149,7 @@ def _places(definition: Definition) -> Iterator[str]:
     targets = [seed.path if isinstance(seed, InlineSeed) else seed.target for seed in template.seeds]
     for what, path in (*(("a seed", target) for target in targets), ("'workdir'", template.workdir)):
         for place in _OF_THE_KERNEL:
-            if path == place or path.startswith(f"{place}/"):
+            if is_below(path, place):
                 yield f"{what} at {path} would not be in the template: every session has its own {place}"
 
 

@@ -20,12 +20,22 @@ COMMAND = os.environ.get("PREWARM_SCENARIO_COMMAND") or str(Path(sys.executable)
 PATIENCE_S = 60.0
 
 
-def wait_until(fact, what="it"):
+def wait_until(fact, what="it", *, patience_s=PATIENCE_S):
     """Wait until something holds, and give it."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not (found := fact()):
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.02)
+    return found
+
+
+def steps_running(mark):
+    """Give the commands on this machine, in whichever container, that carry a mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # It has ended.
+            if mark.encode() in path.read_bytes():
+                found.append(path.parent.name)
     return found
 
 

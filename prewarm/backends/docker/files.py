@@ -21,10 +21,10 @@ from prewarm.backends.docker import listing
 from prewarm.backends.docker.accounts import Account, Accounts
 from prewarm.backends.docker.archive import PathFacts, path_facts, small_text
 from prewarm.backends.docker.engine import Engine, raw, translated
-from prewarm.backends.docker.inside import Inside, Places, is_below
+from prewarm.backends.docker.inside import Inside, Places
 from prewarm.backends.docker.tarstreams import Sink, copy_checked
 from prewarm.backends.hosting import FileInfo, FileKind, SessionHandle
-from prewarm.backends.paths import session_path
+from prewarm.backends.paths import is_below, session_path
 from prewarm.backends.tree import CHUNK, ChunkReader
 from prewarm.errors import PathEscapesError, PrewarmError, SessionFileError, SessionFileNotFoundError, SessionGoneError
 

@@ -16,6 +16,7 @@ from typing import IO, Final
 from prewarm.backends.commands import run_command
 from prewarm.backends.docker.archive import PathFacts
 from prewarm.backends.hosting import ProcessRequest, SessionHandle
+from prewarm.backends.paths import is_below
 from prewarm.definition.model import Json
 from prewarm.errors import SessionFileError
 from prewarm.values import CommandResult
@@ -150,11 +151,6 @@ class Inside:
             deadline=time.monotonic() + _TIMEOUT_S,
             max_output=most,
         )
-
-
-def is_below(path: str, root: str) -> bool:
-    """Say whether a path is a directory or lies in it."""
-    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 def _reason(result: CommandResult) -> str:

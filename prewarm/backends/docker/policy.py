@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
+from prewarm.backends.paths import is_below
 from prewarm.definition.model import Json, Network, Resources, SessionOptions
 from prewarm.errors import SessionFailedError, UnsupportedOptionError
 
@@ -210,7 +211,8 @@ def _bind(mount: Mapping[str, Json], allowed: Sequence[str], follow: Callable[[s
     source = posixpath.normpath(str(mount["source"]))
     real = follow(source)
     # A session that may write in an allowed directory could leave a link there for the next one.
-    if not _is_below(source, allowed) or not _is_below(real, [*allowed, *map(follow, allowed)]):
+    listed = any(is_below(source, root) for root in allowed)
+    if not listed or not any(is_below(real, root) for root in [*allowed, *map(follow, allowed)]):
         leads = "" if real == source else f": it leads to '{real}'"
         raise UnsupportedOptionError(
             f"mount of '{source}' is not allowed{leads}",
@@ -223,7 +225,3 @@ def _bind(mount: Mapping[str, Json], allowed: Sequence[str], follow: Callable[[s
         "Target": str(mount["target"]),
         "ReadOnly": bool(mount.get("read_only", True)),
     }
-
-
-def _is_below(path: str, roots: Sequence[str]) -> bool:
-    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)

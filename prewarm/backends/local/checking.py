@@ -15,6 +15,7 @@ from prewarm.backends.local.disk import maker, remove_tree
 from prewarm.backends.local.identity import Identity, identity_of_this_process
 from prewarm.backends.local.machine_code import MACHINES
 from prewarm.backends.local.store import CHECK_PREFIX
+from prewarm.backends.paths import is_below
 from prewarm.definition.options import Network
 from prewarm.errors import PrewarmError
 
@@ -95,7 +96,7 @@ def _filesystem(place: Path) -> str:
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines():
         before, _, after = line.partition(" - ")
         mount = before.split()[4]
-        if (real == mount or real.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
+        if is_below(real, mount) and len(mount) >= len(best):
             best, kind = mount, after.split()[0]
     return kind
 

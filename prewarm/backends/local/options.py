@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from prewarm.backends.paths import is_below
 from prewarm.definition.options import Json
 
 HOST_PATHS: Final = "host_paths"
@@ -26,7 +27,7 @@ def problems(template: Mapping[str, Json], session: Mapping[str, Json]) -> list[
 def _path_problem(path: Json) -> str:
     if not isinstance(path, str) or not path.startswith("/") or posixpath.normpath(path) != path or path == "/":
         return f"'{HOST_PATHS}': {path!r} is not an absolute path below /"
-    if any(path == taken or path.startswith(f"{taken}/") for taken in _TAKEN):
+    if any(is_below(path, taken) for taken in _TAKEN):
         return f"'{HOST_PATHS}': {path} is a place that every sandbox has of its own"
     return ""
 

@@ -1,5 +1,6 @@
 """What Docker's stories share: a project of their own, and an engine that answers."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,12 +11,23 @@ import pytest
 from bridge import Bridge, registered
 from engines import containerd_engine
 from locked import locked_registry
-from stories import COMMAND, Story
+from stories import COMMAND, Story, steps_running, wait_until
 
 from prewarm.home import Home
 from prewarm.session.ledger import Ledger
 
 HERE = Path(__file__).parent
+_BUILDER_S = 120.0
+_ONE = """\
+version: 1
+namespace: OWN
+sandboxes:
+  one:
+    base: prewarm-test/busybox:2
+    backend: docker
+    build: {network: none}
+    bootstrap: %s
+"""
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +50,29 @@ class DockerStory(Story):
 
     def write(self, path, text):
         return super().write(path, text.replace("namespace: OWN\n", f"namespace: {self.namespace}\n"))
+
+    def write_one(self, *steps, **more):
+        """Have the project be one sandbox of these steps."""
+        self.write("prewarm.yaml", _ONE % json.dumps([{"run": step, **more} for step in steps]))
+
+    def start_long(self, **settings):
+        """Start a build whose step takes long, and wait for the step; give the process and a mark that the step carries."""
+        mark = f"long-{uuid.uuid4().hex}"
+        self.write_one(f": {mark}; sleep 600")
+        process = self.start("build", **settings)
+        # buildx and prewarm do not carry the step in their arguments: it is in a file.
+        self.await_long(lambda: steps_running(mark) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        return process, mark
+
+    def await_long(self, fact):
+        """Wait for what a builder takes its time for."""
+        wait_until(fact, patience_s=_BUILDER_S)
+
+    def unfinished(self):
+        """Give what captures of this story left behind that were not ended."""
+        garbage = json.loads(self.prewarm("gc", "--json", "--namespace", self.namespace).stdout)["garbage"]
+        return [one for one in garbage if "unfinished" in one["description"]]
 
     def docker(self, *arguments):
         """Run the engine's own command line."""

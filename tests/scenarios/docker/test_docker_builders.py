@@ -1,16 +1,13 @@
 """Builders that are not the engine's own: they see none of its images, and build for it all the same."""
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
-import time
-import uuid
-from pathlib import Path
 
 import pytest
 from bridge import Bridge, registered
+from stories import steps_running
 
 TOKEN = "hunter2-elsewhere-5d20"
 PROJECT = """\
@@ -45,16 +42,6 @@ sandboxes:
     bootstrap: [{run: cat /kind > /workspace/kind}]
     build: {network: none}
 """
-ONE = """\
-version: 1
-namespace: OWN
-sandboxes:
-  one:
-    base: prewarm-test/busybox:2
-    backend: docker
-    bootstrap: [{run: 'STEP'}]
-    build: {network: none}
-"""
 
 
 @pytest.fixture
@@ -73,43 +60,6 @@ def elsewhere(bridge, tmp_path):
 @pytest.fixture
 def story(docker_story):
     return docker_story("node")
-
-
-def steps_running(mark):
-    """Give the commands on this machine, in whichever container, that carry a mark."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mark.encode() in path.read_bytes():
-                found.append(path.parent.name)
-        except OSError:  # It has ended.
-            continue
-    return found
-
-
-def unfinished(story):
-    """Give what captures of this story left behind that were not ended."""
-    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", story.namespace).stdout)["garbage"]
-    return [one for one in garbage if one["kind"] == "litter" and "unfinished" in one["description"]]
-
-
-def until(seen, seconds=120.0):
-    """Wait for something to be so."""
-    ends = time.monotonic() + seconds
-    while not seen():
-        assert time.monotonic() < ends, "it does not come to be"
-        time.sleep(0.05)
-
-
-def under_way(story, settings):
-    """Start a build whose step takes long, and wait for the step; give the process and the step's mark."""
-    mark = f"elsewhere-{uuid.uuid4().hex}"
-    story.write("prewarm.yaml", ONE.replace("STEP", f": {mark}; sleep 600"))
-    process = story.start("build", **settings)
-    # buildx and prewarm do not carry the step in their arguments: it is in a file.
-    until(lambda: steps_running(mark) or process.poll() is not None)
-    assert process.poll() is None, process.communicate()
-    return process, mark
 
 
 def test_a_builder_elsewhere_builds_on_what_only_the_engine_holds(story, elsewhere, tmp_path):
@@ -136,12 +86,11 @@ def test_a_builder_elsewhere_builds_on_what_only_the_engine_holds(story, elsewhe
     assert TOKEN not in built.stdout + built.stderr
     assert [p for p in story.home.rglob("*") if p.is_file() and TOKEN.encode() in p.read_bytes()] == []
     assert {one["reason"] for one in story.build(**settings).values()} == {"unchanged"}
-    assert unfinished(story) == []
+    assert story.unfinished() == []
 
 
 def test_a_change_runs_what_follows_it_and_no_more(story, elsewhere):
-    steps = "cat /proc/sys/kernel/random/uuid > /workspace/id'}, {run: 'echo one > /workspace/last"
-    story.write("prewarm.yaml", ONE.replace("STEP", steps))
+    story.write_one("cat /proc/sys/kernel/random/uuid > /workspace/id", "echo one > /workspace/last")
     story.build(**elsewhere)
     before = story.inside("one", "cat", "id", **elsewhere)
 
@@ -153,7 +102,7 @@ def test_a_change_runs_what_follows_it_and_no_more(story, elsewhere):
 
 def test_a_builder_chosen_with_buildx_use_is_found(story, elsewhere):
     subprocess.run(["docker", "buildx", "use", "elsewhere"], env={**os.environ, **elsewhere}, check=True)
-    story.write("prewarm.yaml", ONE.replace("STEP", "echo chosen > /workspace/x"))
+    story.write_one("echo chosen > /workspace/x")
 
     story.build(DOCKER_CONFIG=elsewhere["DOCKER_CONFIG"])
 
@@ -161,7 +110,7 @@ def test_a_builder_chosen_with_buildx_use_is_found(story, elsewhere):
 
 
 def test_a_builder_that_goes_away_half_way_is_told_with_the_way_out(story, elsewhere, bridge):
-    process, mark = under_way(story, elsewhere)
+    process, mark = story.start_long(**elsewhere)
 
     bridge.go_away()
     _, said = process.communicate(timeout=120)
@@ -169,18 +118,18 @@ def test_a_builder_that_goes_away_half_way_is_told_with_the_way_out(story, elsew
     assert process.returncode == 4, said
     assert "the builder 'elsewhere' went away during the build" in said
     assert "BUILDX_BUILDER" in said
-    assert unfinished(story) == []
+    assert story.unfinished() == []
     assert story.held(story.namespace) == []
-    until(lambda: not steps_running(mark))
+    story.await_long(lambda: not steps_running(mark))
 
 
 def test_an_interrupted_build_ends_its_step_elsewhere(story, elsewhere):
-    process, mark = under_way(story, elsewhere)
+    process, mark = story.start_long(**elsewhere)
 
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
 
     assert process.returncode == 130, said
-    until(lambda: not steps_running(mark))
-    assert unfinished(story) == []
+    story.await_long(lambda: not steps_running(mark))
+    assert story.unfinished() == []
     assert story.held(story.namespace) == []

@@ -1,19 +1,16 @@
 """buildx's ``docker-container`` driver, which docker/setup-buildx-action sets up in CI: a real buildkitd in a container."""
 
-import contextlib
 import hashlib
-import json
 import os
 import re
 import signal
 import subprocess
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 from containerbuilders import ContainerBuilder, buildkit_image, programs
-from stories import wait_until
+from stories import steps_running
 
 TOKEN = "hunter2-container-77af"
 PROJECT = """\
@@ -38,16 +35,6 @@ sandboxes:
   child:
     extends: image
     bootstrap: [{run: cat /workspace/last > /workspace/child}]
-"""
-ONE = """\
-version: 1
-namespace: OWN
-sandboxes:
-  one:
-    base: prewarm-test/busybox:2
-    backend: docker
-    bootstrap: [{run: 'STEP'}]
-    build: {network: none}
 """
 EACH_TIME = "cat /proc/sys/kernel/random/uuid > /workspace/id"
 
@@ -91,29 +78,9 @@ def captured(story, builder, *options):
     return story.inside("one", "cat", "id")
 
 
-def running(mark):
-    """Say whether a command on this machine, in whichever container, carries a mark."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):  # It has ended.
-            if mark.encode() in path.read_bytes():
-                return True
-    return False
-
-
-def under_way(story, builder, **settings):
-    """Start a build whose step takes long, and wait for the step; give the process and the step's mark."""
-    mark = f"container-{uuid.uuid4().hex}"
-    story.write("prewarm.yaml", ONE.replace("STEP", f": {mark}; sleep 300"))
-    process = story.start("build", **builder.settings, **settings)
-    # buildx and prewarm do not carry the step in their arguments: it is in a file.
-    wait_until(lambda: running(mark))
-    return process, mark
-
-
 def left_by(story):
     """Give what captures of this story left behind: templates, and what was not ended."""
-    garbage = json.loads(story.prewarm("gc", "--json", "--namespace", story.namespace).stdout)["garbage"]
-    return [one for one in garbage if "unfinished" in one["description"]] + story.held(story.namespace)
+    return story.unfinished() + story.held(story.namespace)
 
 
 def named_by_option(builder):
@@ -168,7 +135,7 @@ def test_a_change_runs_what_follows_it_and_keeps_the_cache_mounts(story, shared)
 
 def test_a_builder_that_is_not_running_yet_is_found_and_started(story, own):
     settings = {**own.settings, "BUILDX_BUILDER": own.name}
-    story.write("prewarm.yaml", ONE.replace("STEP", EACH_TIME))
+    story.write_one(EACH_TIME)
     doctor = ("doctor", "--backend", "docker")
 
     new = story.prewarm(*doctor, **settings).stdout
@@ -186,7 +153,7 @@ def test_a_builder_that_is_not_running_yet_is_found_and_started(story, own):
 @pytest.mark.parametrize("way", [named_by_environment, chosen_with_use])
 def test_a_builder_that_ends_half_way_is_told_with_the_way_out(story, own, how, way):
     _, settings = way(own)
-    process, mark = under_way(story, own, **settings)
+    process, mark = story.start_long(**own.settings, **settings)
 
     if how == "kill":
         story.docker("kill", own.container)
@@ -199,12 +166,12 @@ def test_a_builder_that_ends_half_way_is_told_with_the_way_out(story, own, how, 
     assert f"the builder '{own.name}'" in said
     assert "docker buildx ls" in said
     assert "bootstrap step" not in said
-    wait_until(lambda: not running(mark))
+    story.await_long(lambda: not steps_running(mark))
     assert left_by(story) == []
 
 
 def test_a_builder_that_was_removed_is_told_with_the_way_out(story, own):
-    story.write("prewarm.yaml", ONE.replace("STEP", EACH_TIME))
+    story.write_one(EACH_TIME)
     own.buildx("rm", own.name)
 
     failed = story.prewarm("build", "--builder", own.name, code=4, **own.settings)
@@ -214,7 +181,7 @@ def test_a_builder_that_was_removed_is_told_with_the_way_out(story, own):
 
 
 def test_a_builder_whose_image_cannot_be_had_is_told_with_the_way_out(story, tmp_path):
-    story.write("prewarm.yaml", ONE.replace("STEP", EACH_TIME))
+    story.write_one(EACH_TIME)
     with ContainerBuilder("127.0.0.1:9/nowhere/buildkit:1", tmp_path / "buildx") as builder:
         failed = story.prewarm("build", "--builder", builder.name, code=4, **builder.settings)
 
@@ -224,29 +191,29 @@ def test_a_builder_whose_image_cannot_be_had_is_told_with_the_way_out(story, tmp
 
 
 def test_an_interrupted_build_ends_its_step_in_the_container(story, shared):
-    process, mark = under_way(story, shared, BUILDX_BUILDER=shared.name)
+    process, mark = story.start_long(**shared.settings, BUILDX_BUILDER=shared.name)
 
     os.kill(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
 
     assert process.returncode == 130, said
-    wait_until(lambda: not running(mark))
+    story.await_long(lambda: not steps_running(mark))
     assert left_by(story) == []
 
 
 def test_a_step_that_takes_too_long_is_ended_in_the_container(story, shared):
     mark = f"container-{uuid.uuid4().hex}"
-    story.write("prewarm.yaml", ONE.replace("{run: 'STEP'}", f"{{run: ': {mark}; sleep 300', timeout: 3s}}"))
+    story.write_one(f": {mark}; sleep 300", timeout="3s")
 
     failed = story.prewarm("build", "--builder", shared.name, code=5, **shared.settings)
 
     assert "bootstrap step 1 of 1" in failed.stderr
     assert "timed out after 3s" in failed.stderr
-    wait_until(lambda: not running(mark))
+    story.await_long(lambda: not steps_running(mark))
 
 
 def test_two_captures_of_the_same_steps_are_one_image(story, shared):
-    story.write("prewarm.yaml", ONE.replace("STEP", "date > /dev/null; echo same > /workspace/x"))
+    story.write_one("date > /dev/null; echo same > /workspace/x")
 
     def image_id():
         story.forget_all()
@@ -261,7 +228,7 @@ def test_two_captures_of_the_same_steps_are_one_image(story, shared):
 
 @pytest.mark.parametrize("kind", ["local", "registry"])
 def test_a_step_comes_from_a_cache_that_an_earlier_build_wrote(story, shared, tmp_path, kind, request):
-    story.write("prewarm.yaml", ONE.replace("STEP", EACH_TIME))
+    story.write_one(EACH_TIME)
     if kind == "local":
         to, source = f"type=local,dest={tmp_path}/{{name}}", f"type=local,src={tmp_path}/{{name}}"
     else:
@@ -276,7 +243,7 @@ def test_a_step_comes_from_a_cache_that_an_earlier_build_wrote(story, shared, tm
 
 
 def test_a_step_comes_from_the_cache_inside_an_image_that_was_pushed(story, shared, registry):
-    story.write("prewarm.yaml", ONE.replace("STEP", EACH_TIME))
+    story.write_one(EACH_TIME)
     written = captured(story, shared, "--cache-to", "type=inline")
     where = f"{registry}/{uuid.uuid4().hex[:8]}"
     story.prewarm("push", where)
@@ -286,7 +253,7 @@ def test_a_step_comes_from_the_cache_inside_an_image_that_was_pushed(story, shar
 
 
 def test_the_builder_may_be_in_another_engine_than_the_images_which_keeps_attestations(story, shared, containerd):
-    story.write("prewarm.yaml", ONE.replace("STEP", EACH_TIME))
+    story.write_one(EACH_TIME)
     settings = {**containerd, **shared.settings, "BUILDX_BUILDER": shared.name}
 
     story.prewarm("build", "--provenance", "mode=max", **settings)

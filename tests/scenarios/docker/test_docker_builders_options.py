@@ -11,22 +11,13 @@ from actionscache import token as made_token
 from engines import containerd_engine
 
 FOUND = "package-of-the-scanner"
-PROJECT = """\
-version: 1
-namespace: OWN
-sandboxes:
-  one:
-    base: prewarm-test/busybox:2
-    backend: docker
-    build: {network: none}
-    bootstrap: [{run: 'cat /proc/sys/kernel/random/uuid > /workspace/id'}]
-"""
+STEP = "cat /proc/sys/kernel/random/uuid > /workspace/id"  # Another text each time that it runs.
 
 
 @pytest.fixture
 def story(docker_story):
     one = docker_story("node")
-    one.write("prewarm.yaml", PROJECT)
+    one.write_one(STEP)
     return one
 
 

@@ -13,23 +13,12 @@ import pytest
 from locked import ANSWERS, ENCODED, PASSWORD, USER, configure, write_helper
 from ports import refusing_port
 
-PROJECT = """\
-version: 1
-namespace: OWN
-sandboxes:
-  one:
-    base: prewarm-test/busybox:2
-    backend: docker
-    build: {network: none}
-    bootstrap: [{run: 'echo one > /workspace/one'}]
-"""
-
 
 @pytest.fixture
 def story(docker_story, tmp_path):
     """A project whose Docker has a configuration of its own."""
     one = docker_story("node")
-    one.write("prewarm.yaml", PROJECT)
+    one.write_one("echo one > /workspace/one")
     config = tmp_path / "docker-config"
     shutil.copytree(one.environment.get("DOCKER_CONFIG") or Path.home() / ".docker", config)
     one.environment["DOCKER_CONFIG"] = str(config)
